@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from bench.attacks.engine.attack_call import DEFAULT_BATCH
@@ -22,8 +23,8 @@ def call_attack(
     """Attack ``inputs``, (N, C, H, W), with the parameters in ``spec``. ``entry`` is the registry entry of the attack.
 
     ``labels`` are (N,), int64. Raises CellFailure("attack_error") if the attack does not report which searches the
-    query budget ended. A BenchError from the attack of a plug-in also becomes a CellFailure, so that other cells
-    continue.
+    query budget ended, and if it calls sys.exit. A BenchError from the attack of a plug-in also becomes a CellFailure,
+    so that other cells continue.
     """
     arguments: dict[str, Any] = keyword_arguments(entry, spec)
     budget = None if spec.max_queries is None else QueryBudget(spec.max_queries)
@@ -35,9 +36,25 @@ def call_attack(
         if not spec.code_sha:
             raise
         raise CellFailure("attack_error", str(error)) from error
-    if budget is not None and budget.truncated is None:
+    except SystemExit as error:
+        raise CellFailure("attack_error", f"{spec.name} called sys.exit({error.code!r}).") from error
+    if budget is None:
+        return AttackResult(adversarials, None)
+    if budget.truncated is None:
         raise CellFailure("attack_error", f"{spec.name} did not report which images max_queries stopped.")
-    return AttackResult(adversarials, None if budget is None else budget.truncated)
+    _check_mask(budget.truncated, labels, spec.name)
+    return AttackResult(adversarials, budget.truncated)
+
+
+def _check_mask(truncated: object, labels: Tensor, attack: str) -> None:
+    """Raise CellFailure unless ``truncated`` has one bool per image."""
+    shape = tuple(truncated.shape) if isinstance(truncated, Tensor) else ()
+    kind = truncated.dtype if isinstance(truncated, Tensor) else type(truncated).__name__
+    if shape != tuple(labels.shape) or kind != torch.bool:
+        raise CellFailure(
+            "attack_error",
+            f"{attack} reported the images that max_queries stopped as {kind} {shape}; report bool {(len(labels),)}.",
+        )
 
 
 def keyword_arguments(entry: AttackEntry, spec: AttackSpec) -> dict[str, Scalar]:

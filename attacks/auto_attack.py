@@ -71,7 +71,7 @@ def autoattack(
     """Attack by AutoAttack (Croce and Hein 2020, arXiv 2003.01690), parameter-free as published.
 
     Run APGD-CE, targeted APGD-DLR, targeted FAB and Square, each on the images for which the earlier stages found no
-    adversarial image. The attack has no targeted form.
+    adversarial image. The attack cannot be targeted.
 
     Args:
         model: Maps images to logits (N, K). Its mode and weights are not changed.

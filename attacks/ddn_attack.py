@@ -29,7 +29,7 @@ from bench.attacks.engine.minimal_norm import adversarial_within, annealed, fart
 from bench.attacks.engine.query_budget import QueryBudget
 from bench.attacks.engine.search import QueryResult, Samples, State
 from bench.attacks.geometry.norms import length, steepest
-from bench.attacks.objectives import cross_entropy_gap
+from bench.attacks.objectives import log_odds
 from bench.core.specs import Norm
 
 FIRST_RADIUS = 1.0
@@ -63,8 +63,8 @@ class Ddn:
     def loss(self, state: DdnState, logits: Tensor) -> Tensor:
         """Return the log-odds of a misclassification or, if ``targeted``, of the target class: (B,)."""
         if self.targeted:
-            return -cross_entropy_gap(logits, state.samples.targets)
-        return cross_entropy_gap(logits, state.samples.labels)
+            return -log_odds(logits, state.samples.targets)
+        return log_odds(logits, state.samples.labels)
 
     def needs_gradient(self, state: DdnState) -> Tensor:
         """Mark all samples, (B,) bool: every step uses a gradient."""

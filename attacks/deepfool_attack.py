@@ -131,7 +131,7 @@ def deepfool(
     """Find the nearest boundary in L2 by DeepFool (Moosavi-Dezfooli et al. 2016, arXiv 1511.04599). Deterministic.
 
     Each step goes to the nearest tangent plane, r ← r + |f_l|/‖∇f_l‖₂²·∇f_l, until the predicted class differs from
-    the predicted class of the clean image. The attack has no targeted form.
+    the predicted class of the clean image. The attack cannot be targeted.
 
     Args:
         model: Maps images to logits (N, K). Its mode and weights are not changed.

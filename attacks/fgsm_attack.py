@@ -3,8 +3,9 @@
 x' = clip(x + ε·sign ∇_x CE(f(x), y), 0, 1);  for l2  x' = clip(x + ε·∇/‖∇‖₂, 0, 1).
 
 For l1, x' is the point in ball and box that maximises the linearised loss: the steepest pixels move to the bounds 0 or
-1, one after the other, until the length is ε (Croce and Hein 2021, arXiv 2103.01208). Foolbox's L1 form steps along
-∇/‖∇‖₁, which uses most of ε for pixels with a small gradient. Therefore, the L1 form has no reference here.
+1, one after the other, until the length is ε (Croce and Hein 2021, arXiv 2103.01208). Foolbox's FGSM for L1 is another
+attack: it steps along ∇/‖∇‖₁, which spends most of ε on the many pixels with a small gradient. Therefore, the reference
+backend has no FGSM for l1.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from bench.attacks.engine.query_budget import QueryBudget
 from bench.attacks.geometry.l1_ball import steepest_in_box
 from bench.attacks.geometry.norms import steepest
 from bench.attacks.gradients import differentiate
-from bench.attacks.objectives import cross_entropy_gap
+from bench.attacks.objectives import log_odds
 from bench.core.specs import Norm
 
 
@@ -38,9 +39,9 @@ def fgsm(
 ) -> Tensor:
     """Attack by one signed gradient step of length ε (Goodfellow et al. 2015, arXiv 1412.6572). Deterministic.
 
-    x' = clip(x + ε·sign ∇CE(f(x), y), 0, 1); for l2 with ∇/‖∇‖₂. The gradient of the log-odds is used: it has the
-    direction of the gradient of the cross-entropy and does not vanish. The targeted attack steps against the gradient
-    for the target.
+    x' = clip(x + ε·sign ∇CE(f(x), y), 0, 1); for l2 with ∇/‖∇‖₂. The attack uses the gradient of the log-odds
+    of a misclassification. This gradient has the direction of the gradient of the cross-entropy, but does not vanish
+    for confident predictions. The targeted attack steps against the gradient for the target.
 
     Args:
         model: Maps images to logits (N, K). Its mode and weights are not changed.
@@ -60,7 +61,8 @@ def fgsm(
     Raises:
         BenchError: If an argument is invalid.
 
-    For a linear model the distance to the decision boundary is margin/‖w‖₁:
+    For a linear model with two classes, the linf distance to the decision boundary is margin/‖w‖₁. The margin is the
+    difference of the logits, and w is the difference of the two weight vectors:
 
     >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3, 2, bias=False))
     >>> _ = model[1].weight.data.copy_(torch.tensor([[0.0, 0.0, 0.0], [1.0, -1.0, 2.0]]))
@@ -76,15 +78,17 @@ def fgsm(
             return inputs.clone()
         images, classes = call.samples.inputs, call.samples.targets if call.targeted else call.samples.labels
         parts = zip(images.split(call.batch_size), classes.split(call.batch_size), strict=True)
-        steps = [_stepped(search_model(model), *part, norm=norm, eps=-eps if call.targeted else eps) for part in parts]
+        adversarials = [
+            _stepped(search_model(model), *part, norm=norm, eps=-eps if call.targeted else eps) for part in parts
+        ]
         if query_budget is not None:
             query_budget.truncated = torch.zeros_like(call.samples.labels, dtype=torch.bool)
-        return torch.cat(steps)
+        return torch.cat(adversarials)
 
 
 def _stepped(model: nn.Module, images: Tensor, classes: Tensor, *, norm: Norm, eps: float) -> Tensor:
     """Make a step of ``eps`` along the gradient of the loss of ``classes``, or against it if ``eps`` is negative."""
-    gradient = differentiate(model, images, lambda logits: cross_entropy_gap(logits, classes)).gradient
+    gradient = differentiate(model, images, lambda logits: log_odds(logits, classes)).gradient
     if norm == "l1":
         return (images + steepest_in_box(images, gradient if eps > 0 else -gradient, abs(eps))).clamp(0, 1)
     return (images + eps * steepest(gradient, norm)).clamp(0, 1)

@@ -10,10 +10,10 @@ With z the logits, y the label, t a target class and π the classes in descendin
 
     plain cross-entropy     −log softmax(z)_y, as libraries compute it
 
-The plain cross-entropy saturates, and is included to measure this effect. In float32, its gradient is zero for gaps
-above about 100 nats, and an attack on it no longer moves. :func:`cross_entropy_gap` returns u instead of the
-cross-entropy. ∇CE = σ(u)·∇u has the direction of ∇u, and softplus keeps the order of u. So an attack that uses only
-directions and comparisons of its loss takes the same path with u.
+u is the log-odds of a misclassification. The plain cross-entropy saturates, and is included to measure this effect. In
+float32, its gradient is zero if u is below about −100 nats, and an attack on it no longer moves. :func:`log_odds`
+returns u instead of the cross-entropy. ∇CE = σ(u)·∇u has the direction of ∇u, and softplus keeps the order of u. So an
+attack that uses only directions and comparisons of its loss takes the same path with u.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def objective(name: Objective, logits: Tensor, labels: Tensor, targets: Tensor |
     """
     match name:
         case "ce":
-            return cross_entropy_gap(logits, labels)
+            return log_odds(logits, labels)
         case "dlr":
             return dlr(logits, labels)
         case "margin":
@@ -59,7 +59,7 @@ def targeted_objective(name: Objective, logits: Tensor, labels: Tensor, targets:
     return -objective(name, logits, targets)
 
 
-def cross_entropy_gap(logits: Tensor, labels: Tensor) -> Tensor:
+def log_odds(logits: Tensor, labels: Tensor) -> Tensor:
     """Return u = log Σ_{j≠y} exp(z_j) − z_y, (N,): the log-odds of a misclassification.
 
     It increases with the cross-entropy, and therefore has the same maxima.

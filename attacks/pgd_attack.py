@@ -13,12 +13,12 @@ MI-FGSM, Dong et al. 2018 (arXiv 1710.06081), starts at x and follows an accumul
     g_{t+1} = μ·g_t + ∇L(x_t)/‖∇L(x_t)‖₁,   x_{t+1} = Π(x_t + α·sign g_{t+1}),   with g/‖g‖₂ for l2.
 
 The search ends at the first x_t that is misclassified. The published attacks use the last x_t only, which may be
-classified correctly again. The gradient of the log-odds is used: it has the direction of the gradient of the
-cross-entropy and does not vanish.
+classified correctly again. For the cross-entropy, the attack uses the gradient of the log-odds of a misclassification.
+This gradient has the direction of the gradient of the cross-entropy, but does not vanish for confident predictions.
 
-The reference backend is PGD of foolbox, which runs all images for all steps. MI-FGSM and the L1 form have no reference.
-Foolbox's momentum adds gradients without dividing them by ‖∇‖₁, so that the steepest point of the path outweighs all
-other points. Foolbox's L1 form uses the fixed share of the pixels.
+The reference backend is PGD of foolbox, which runs all images for all steps. It has no MI-FGSM and no PGD for l1,
+because foolbox's versions are other attacks. Its momentum adds gradients without dividing them by ‖∇‖₁, so that the
+steepest point of the path outweighs all other points. Its PGD for L1 uses the fixed share of the pixels.
 """
 
 from __future__ import annotations

@@ -140,7 +140,7 @@ class ResolvedAttack(NamedTuple):
         if norm not in self.entry.norms:
             through = f" through {self.entry.backend}" if self.backend == REFERENCE else ""
             known = " and ".join(self.entry.norms)
-            raise BenchError(f"attack {self.name!r} has no {norm} form{through}; it has {known}.")
+            raise BenchError(f"attack {self.name!r} does not support {norm}{through}; it supports {known}.")
         params = {**self.params, **self.entry.norm_params.get(norm, {})}
         if self.entry.draws_by_batch:
             params["batch_size"] = batch_size

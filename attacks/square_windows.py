@@ -1,7 +1,7 @@
 """Windows and patterns of the Square Attack (arXiv 1912.00049): see :mod:`bench.attacks.square_attack`.
 
-The side of a window shrinks on a schedule, and each sample draws the positions of its windows. The L2 and L1 forms use
-the pattern η.
+The side of a window shrinks on a schedule, and each sample draws the positions of its windows. For L2 and L1,
+the attack also uses the pattern η.
 """
 
 from __future__ import annotations

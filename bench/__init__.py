@@ -5,6 +5,8 @@
 >>> rows = run(models="resnet18", variants="baseline,lpc", seeds="0,1,2")                       # doctest: +SKIP
 
 Importing this package does not import torch. The functions are imported when they are first used.
+
+docs/glossary.md defines the terms of this package, such as cell, budget, flag and recipe.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import sys
 def main() -> None:
     """Run the command line and exit with its exit code. For invalid input, print one sentence and exit with code 2."""
     restart_in_utf8()
+    os.environ.setdefault("TQDM_MININTERVAL", "5")  # bars of downloads are printed as lines: see bench.runtime.console
     from bench.cli import invoke
     from bench.runtime.console import flush, harden
 

@@ -32,13 +32,13 @@ from bench.external.load_file import common_fitting
 from bench.external.model import Declared
 from bench.external.options import networks_of
 from bench.job import Job
-from bench.leaderboard.lowest_known import lowest_of_runs
+from bench.leaderboard.lowest_known import lowest_accuracies
 from bench.leaderboard.write_tables import check_reference, write_tables
 from bench.pipeline import evaluate_module, evaluate_networks
 from bench.planning.request import make_request
 from bench.planning.resume import RunSummary
 from bench.results.outcomes import Outcomes
-from bench.results.results_csv import all_audits, present_cells, results_table
+from bench.results.results_csv import all_audits, current_cells, results_table
 from bench.results.store import Store
 from bench.runtime.config_file import EVALUATE_FILE, write_config
 from bench.runtime.files import check_writable
@@ -243,6 +243,6 @@ def _rows(runs: Sequence[tuple[RunRecord, Sequence[EvalSpec]]], store: Store) ->
     requested = [
         (record, cell) for record, _ in runs for cell in store.cells(record.run_id) if cell.cell_id in requested_ids
     ]
-    all_present = [(record, cell) for record, _ in runs for cell in present_cells(record, store)]
+    all_current_cells = [(record, cell) for record, _ in runs for cell in current_cells(record, store)]
     audits = all_audits(store)
-    return results_table(requested, {}, audits, lowest_of_runs(all_present, audits, Outcomes(store)))
+    return results_table(requested, {}, audits, lowest_accuracies(all_current_cells, audits, Outcomes(store)))

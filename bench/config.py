@@ -32,7 +32,9 @@ class DataConfig(Config):
 
     dataset: str = option("digits", group=DATA, help="name of the data set, see 'bench list datasets'")
     data_dir: Path | None = option(group=DATA, help="folder with the files of the data set")
-    image_size: int | None = option(group=DATA, minimum=8, help="side to which images of a folder are cropped")
+    image_size: int | None = option(
+        group=DATA, minimum=8, help="side in pixels to which the images of an image folder are cropped"
+    )
     class_order: str | None = option(
         group=DATA,
         choices=("natural", "string"),

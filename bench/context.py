@@ -130,12 +130,13 @@ def failures_as(reason: str) -> Iterator[None]:
     """Convert exceptions of external code (torch, timm, plug-ins) to a CellFailure with ``reason``.
 
     An out-of-memory error gets the reason ``out_of_memory``. A BenchError reports invalid input and is not converted.
+    External code that calls sys.exit does not end the run.
     """
     try:
         yield
     except (CellFailure, BenchError):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         lines = str(error).splitlines() or [""]
         if ran_out_of_memory(error):
             raise CellFailure("out_of_memory", lines[0] or "out of memory") from error

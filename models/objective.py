@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from bench.core.errors import BenchError
+from bench.core.errors import BenchError, CellFailure
 from bench.core.specs import VariantSpec
 from bench.models import adaptive_gamma  # noqa: F401 - registers its schedule
 from bench.models.adversary import Adversary
@@ -14,6 +14,19 @@ from bench.models.penalties import PENALTIES
 from bench.models.schedules import SCHEDULES, GammaState, ScheduleEntry, StepStats, TrainingFacts
 
 NO_PENALTY = GammaState(0.0)
+
+
+def _number(part: str, value: object, source: Tensor) -> Tensor:
+    """Return ``value`` if it is a scalar of floats with a gradient, unless ``source`` has none."""
+    if not isinstance(value, Tensor):
+        raise CellFailure("loss_error", f"the {part} returned {type(value).__name__}; return a tensor of one number.")
+    if value.ndim or not value.is_floating_point():
+        raise CellFailure(
+            "loss_error", f"the {part} returned {value.dtype} of shape {tuple(value.shape)}; return one float."
+        )
+    if source.requires_grad and not value.requires_grad:
+        raise CellFailure("loss_error", f"the {part} has no gradient; remove detach(), item() and torch.no_grad().")
+    return value
 
 
 class Objective:
@@ -50,15 +63,19 @@ class Objective:
 
         The adversary maximises this part of the loss only: penalties do not depend on labels, and terms have state.
         """
-        return self._criterion(outputs, labels, epoch, self.facts)
+        return _number("criterion", self._criterion(outputs, labels, epoch, self.facts), outputs)
 
     def loss(self, batch: Batch, *, gamma: float, epoch: int) -> Tensor:
-        """Compute the loss of one step, a scalar. Updates the state of the auxiliary term."""
+        """Compute the loss of one step, a scalar. Updates the state of the auxiliary term.
+
+        Raises CellFailure("loss_error") for a part that is not one number, or that has no gradient although its input
+        has one: a detached penalty would change nothing.
+        """
         loss = self.criterion(batch.outputs, batch.labels, epoch=epoch)
         if self._penalty is not None:
-            loss = loss + gamma * self._penalty.function(batch.latents)
+            loss = loss + gamma * _number("penalty", self._penalty.function(batch.latents), batch.latents)
         if self.term is not None:
-            loss = loss + self._term_weight * self.term(batch)
+            loss = loss + self._term_weight * _number("term", self.term(batch), batch.latents)
         return loss
 
     def per_sample(self, gamma: float) -> float | None:

@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench.attacks.corruptions import builtin as builtin  # fills the registry
 from bench.attacks.corruptions.digital import stored_as_jpeg
@@ -17,7 +18,7 @@ from bench.attacks.corruptions.registry import CORRUPTIONS as CORRUPTIONS
 from bench.attacks.corruptions.registry import files_sha_of, load_corruption, parameters
 from bench.attacks.corruptions.severities import SEVERITY_LEVELS, Profile, nearest_profile
 from bench.attacks.corruptions.units import Bytes, to_bytes
-from bench.core.errors import BenchError
+from bench.core.errors import BenchError, CellFailure
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -103,6 +104,7 @@ def corrupt_bytes(
     None selects the photographs if they are installed.
 
     Raises BenchError for unknown names and severities, unsuitable images, and photographs that are not installed.
+    Raises CellFailure("corruption_error") if the function of the corruption returns no images.
     """
     _check(images, sample_ids, severity)
     side = min(images.shape[1:3])
@@ -114,8 +116,20 @@ def corrupt_bytes(
     for first in range(0, len(images), step):
         part = slice(first, first + step)
         draws = Draws(seed, kind, severity, sample_ids[part])
-        corrupted[part] = to_bytes(function(images[part], constants, draws))
+        corrupted[part] = to_bytes(_checked(function(images[part].copy(), constants, draws), images[part], kind))
     return stored_as_jpeg(corrupted, STORED_QUALITY) if stored and profile != "cifar" and len(images) else corrupted
+
+
+def _checked(output: object, images: Bytes, kind: str) -> NDArray[Any]:
+    """Return the output of a corruption. Raise CellFailure unless it has one finite number per pixel."""
+    if not isinstance(output, np.ndarray) or output.shape != images.shape:
+        shape = output.shape if isinstance(output, np.ndarray) else type(output).__name__
+        raise CellFailure("corruption_error", f"{kind} returned {shape} for images {images.shape}.")
+    if output.dtype != np.uint8 and not np.issubdtype(output.dtype, np.floating):
+        raise CellFailure("corruption_error", f"{kind} returned {output.dtype}; return uint8, or floats from 0 to 255.")
+    if output.dtype != np.uint8 and not np.isfinite(output).all():
+        raise CellFailure("corruption_error", f"{kind} returned NaN or infinite pixels.")
+    return output
 
 
 def _check(images: Bytes, sample_ids: Sequence[str], severity: int) -> None:

@@ -35,7 +35,7 @@ def zoom_blur(images: Bytes, constants: Zooms, draws: Draws) -> Floats:
 
 def defocus_blur(images: Bytes, constants: Defocus, draws: Draws) -> Floats:
     """Blur by a smoothed disk, with the image reflected at its outermost pixels: (N, H, W, C) float32."""
-    kernel = disk(constants.radius_px, constants.alias_sigma_px)
+    kernel = disk(constants.radius_px, constants.edge_sigma_px)
     sources = images if len(kernel) < WIDE else images.astype(np.float32)
     blurred = np.empty(images.shape, dtype=np.float32)
     for image, out in zip(sources, blurred, strict=True):

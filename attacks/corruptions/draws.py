@@ -30,6 +30,11 @@ class Draws:
         """Generators of the images, created at the first draw, because half of the corruptions are deterministic."""
         return [np.random.Generator(np.random.SFC64(derive_seed(*self._key, name))) for name in self._ids]
 
+    @property
+    def used(self) -> bool:
+        """True if a number was drawn."""
+        return "_generators" in vars(self)
+
     def __len__(self) -> int:
         return len(self._ids)
 

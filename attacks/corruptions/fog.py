@@ -8,7 +8,7 @@ from bench.attacks.corruptions.draws import Draws, Floats
 from bench.attacks.corruptions.severities import Fog
 from bench.attacks.corruptions.units import WHITE, Bytes
 
-FIRST_WIBBLE = 100.0
+FIRST_AMPLITUDE = 100.0
 
 
 def fog(images: Bytes, constants: Fog, draws: Draws) -> Floats:
@@ -33,14 +33,14 @@ def plasma(uniforms: Floats, side: int, decay: float) -> Floats:
     """
     heights = np.zeros((len(uniforms), side, side), dtype=np.float32)
     spread = 2 * uniforms - 1
-    n_used, step, wibble = 0, side, FIRST_WIBBLE
+    n_used, step, amplitude = 0, side, FIRST_AMPLITUDE
 
     def scattered(four_neighbours: Floats) -> Floats:
         nonlocal n_used
         count = four_neighbours[0].size
-        wibbles = spread[:, n_used : n_used + count].reshape(four_neighbours.shape)
+        noise = spread[:, n_used : n_used + count].reshape(four_neighbours.shape)
         n_used += count
-        height: Floats = four_neighbours / 4 + np.float32(wibble**2) * wibbles
+        height: Floats = four_neighbours / 4 + np.float32(amplitude**2) * noise
         return height
 
     while step >= 2:
@@ -52,7 +52,7 @@ def plasma(uniforms: Floats, side: int, decay: float) -> Floats:
         heights[:, ::step, half::step] = scattered(centres + np.roll(centres, 1, axis=1) + horizontal)
         vertical = corners + np.roll(corners, -1, axis=1)
         heights[:, half::step, ::step] = scattered(centres + np.roll(centres, 1, axis=2) + vertical)
-        step, wibble = half, wibble / decay
+        step, amplitude = half, amplitude / decay
     heights -= heights.min(axis=(1, 2), keepdims=True)
     heights /= heights.max(axis=(1, 2), keepdims=True)
     return heights

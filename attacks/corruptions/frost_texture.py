@@ -74,7 +74,7 @@ _FIFTH = Pane(
     ),
 )  # fmt: skip
 
-#: The panes of the published sets. Two of the photographs have the same pixels.
+#: The panes of the five photographs. Two of the photographs have the same pixels.
 PANES: Final = (_FIRST, _SECOND, _SECOND, _FOURTH, _FIFTH)
 
 

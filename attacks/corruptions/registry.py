@@ -125,7 +125,7 @@ def files_sha_of(name: str) -> str:
 
     The hash is "" if the corruption needs no photographs, or if they are not installed.
     """
-    return photographs.FILES_SHA if CORRUPTIONS.get(name).stand_in and photographs.installed() else ""
+    return photographs.FILES_SHA if CORRUPTIONS.get(name).stand_in and photographs.find_installed() else ""
 
 
 def can_make(name: str, files_sha: str) -> bool:
@@ -134,7 +134,9 @@ def can_make(name: str, files_sha: str) -> bool:
 
 
 def load_corruption(name: str, files_sha: str) -> Corruption:
-    """Return the function of the corruption that uses the photographs with hash ``files_sha``; "" for no photographs.
+    """Return the function of the corruption.
+
+    It uses the photographs with hash ``files_sha``. If ``files_sha`` is "", it uses no photographs.
 
     Raises BenchError if the corruption does not use these files, or if they are not installed.
     """
@@ -142,7 +144,7 @@ def load_corruption(name: str, files_sha: str) -> Corruption:
     if files_sha:
         if not entry.stand_in or files_sha != photographs.FILES_SHA:
             raise BenchError(f"{name} cannot be computed with the files {files_sha}; compute the cells again.")
-        photographs.required()
+        photographs.load()
     address = entry.stand_in if entry.stand_in and not files_sha else entry.function
     if not isinstance(address, str):
         return address

@@ -1,9 +1,11 @@
 """The constants of the 19 corruptions, for five severities and three image sizes.
 
-The profile ``cifar`` has the constants of CIFAR-10-C and CIFAR-100-C, ``tiny_imagenet`` of Tiny ImageNet-C, and
-``imagenet`` of ImageNet-C. Source: Hendrycks and Dietterich 2019, arXiv 1903.12261, and the programs published with it.
-Intensities are on the scale of [0, 1]. Fields that end in ``_px`` are lengths in pixels of an image of the profile's
-size.
+The profile ``cifar`` has the constants of CIFAR-10-C and CIFAR-100-C, ``tiny_imagenet`` has the constants of Tiny
+ImageNet-C, and ``imagenet`` has the constants of ImageNet-C. Source: Hendrycks and Dietterich 2019, arXiv 1903.12261,
+and the programs published with it.
+
+Intensities are on the scale of [0, 1]. Fields that end in ``_px`` are lengths in pixels, for images whose side is the
+size of the profile (``PROFILE_SIZES``). For images of another size, they are scaled in proportion.
 """
 
 from __future__ import annotations
@@ -55,7 +57,7 @@ class Defocus(NamedTuple):
     """Defocus blur."""
 
     radius_px: float
-    alias_sigma_px: float
+    edge_sigma_px: float  # σ of the Gaussian blur of the edge of the disk
 
 
 class Motion(NamedTuple):
@@ -66,7 +68,10 @@ class Motion(NamedTuple):
 
 
 class Zooms(NamedTuple):
-    """Zoom blur: arguments of ``numpy.arange``. Its rounding decides whether the last factor is included."""
+    """Zoom blur: the zoom factors are ``numpy.arange(start, stop, step)``.
+
+    Rounding errors of ``numpy.arange`` decide whether ``stop`` itself is one of the factors.
+    """
 
     start: float
     stop: float
@@ -77,7 +82,7 @@ class Fog(NamedTuple):
     """Fog."""
 
     strength: float
-    wibble_decay: float
+    wibble_decay: float  # divisor of the noise amplitude at each refinement of the cloud
 
 
 class Frost(NamedTuple):
@@ -85,7 +90,7 @@ class Frost(NamedTuple):
 
     image_weight: float
     frost_weight: float
-    grain_px: float  # side of a pixel of the photographs in pixels of the image: 0.2 if they are scaled to a fifth
+    photo_pixel_px: float  # side of one pixel of the photographs, in pixels of the image; 0.2: five span one pixel
 
 
 class Snow(NamedTuple):
@@ -107,8 +112,8 @@ class Spatter(NamedTuple):
     std: float
     sigma_px: float
     threshold: float
-    strength: float  # weight of water; for mud, the σ of the blur of its edges, in pixels
-    mud: int  # 1, or 0 for water
+    strength: float  # for water, the weight of its light; for mud, the σ in pixels of the blur of the mask of the drops
+    mud: int  # 1 for mud, 0 for water
 
 
 class Contrast(NamedTuple):
@@ -145,9 +150,9 @@ class Pixelate(NamedTuple):
 class Elastic(NamedTuple):
     """Elastic transform."""
 
-    displacement_px: float
+    displacement_px: float  # factor of noise in [−1, 1] that was smoothed, which makes it much smaller
     smoothing_sigma_px: float
-    affine_px: float
+    affine_px: float  # largest shift, per axis, of the three points that define the affine map
 
 
 #: Constants passed to the function of a corruption: one of the tuples above.

@@ -135,7 +135,7 @@ def attack_call(
     """
     _check_images(attack, inputs, labels, targets)
     if norm not in norms:
-        raise BenchError(f"{attack} has no norm {norm!r}; it has {join(list(norms), 'or')}.")
+        raise BenchError(f"{attack} does not support the norm {norm!r}; it supports {join(list(norms), 'or')}.")
     if eps is not None:
         check_eps(eps, norm)
     for name, count in {**(counts or {}), **({} if batch_size is None else {"batch_size": batch_size})}.items():

@@ -11,7 +11,7 @@ from bench.core.errors import BenchError
 from bench.core.records import AuditRecord, RunRecord
 from bench.evaluation.load_run import load_network
 from bench.planning.resume import RunSummary
-from bench.results.audit_summary import sentence
+from bench.results.audit_summary import audit_sentence
 from bench.results.paired_baseline import paired_baseline
 from bench.results.results_csv import run_at_chance
 
@@ -33,7 +33,7 @@ def audit_run(
 
 def report_audit(run: RunRecord, record: AuditRecord, context: RunContext, summary: RunSummary) -> None:
     """Print the result of an audit in one sentence, and add it to ``summary``."""
-    text = sentence(run, record, at_chance=run_at_chance(run, record.data_sha, context.store))
+    text = audit_sentence(run, record, at_chance=run_at_chance(run, record.data_sha, context.store))
     context.progress.line(f"audit: {text} {record.time_s:.1f} s")
     if record.status == "ok":
         summary.audited += 1

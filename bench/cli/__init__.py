@@ -9,6 +9,7 @@ import click
 from bench.cli.group import cli
 from bench.core.errors import BenchError
 from bench.core.vocabulary import Exit
+from bench.runtime.console import say
 
 __all__ = ["cli", "invoke"]
 
@@ -19,15 +20,14 @@ def invoke(arguments: list[str]) -> int:
         code = cli.main(arguments, prog_name="bench", standalone_mode=False)
         return int(code) if code is not None else Exit.OK
     except click.ClickException as error:
-        error.show(sys.stderr)
+        error.show(sys.stderr)  # with the usage of the command, on several lines
         return Exit.USAGE
     except BenchError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}")
         return Exit.USAGE
     except (click.Abort, KeyboardInterrupt):
-        print(
+        say(
             "interrupted; finished trainings and cells are stored, and the state of a running training is stored about "
-            "once per minute; run the same command again to resume.",
-            file=sys.stderr,
+            "once per minute; run the same command again to resume."
         )
         return 130

@@ -16,11 +16,12 @@ from bench.config import RunConfig
 from bench.core.columns import AUDIT_FIGURES
 from bench.core.epsilon import format_eps
 from bench.core.errors import BenchError
+from bench.core.inert import json_text, markdown, one_line
 from bench.core.records import AuditRecord, RunRecord
 from bench.core.vocabulary import Exit
 from bench.leaderboard.write_tables import rebuild
 from bench.planning.resume import attacked_cells, is_audited
-from bench.results.audit_summary import sentence
+from bench.results.audit_summary import audit_sentence
 from bench.results.audit_verdict import all_findings
 from bench.results.record_files import dump_record
 from bench.results.results_csv import run_at_chance
@@ -71,7 +72,7 @@ def audit_command(
     record = record or store.read_audit(run.run_id, split)
     assert record is not None
     at_chance = run_at_chance(run, split, store)
-    output = dump_record(record).decode() if as_json else _report(run, record, at_chance=at_chance)
+    output = json_text(dump_record(record).decode()) if as_json else _report(run, record, at_chance=at_chance)
     print(output, end="" if as_json else "\n")
     if record.status != "ok":
         return Exit.CELLS_FAILED
@@ -103,7 +104,7 @@ def _audit(run: RunRecord, store: Store, data_dir: Path | None, device: str, ful
 
 def _report(run: RunRecord, record: AuditRecord, *, at_chance: bool) -> str:
     table = tabulate(_figures(record), ("figure", "value", "meaning"), tablefmt="pipe", disable_numparse=True)
-    return f"{table}\n\n{sentence(run, record, at_chance=at_chance)}"
+    return f"{table}\n\n{one_line(audit_sentence(run, record, at_chance=at_chance))}"
 
 
 def _figures(record: AuditRecord) -> Iterator[tuple[str, str, str]]:
@@ -116,4 +117,4 @@ def _figures(record: AuditRecord) -> Iterator[tuple[str, str, str]]:
 def _lines(figures: Mapping[str, float | None], suffix: str) -> Iterator[tuple[str, str, str]]:
     for name, value in figures.items():
         if f"audit_{name}" in AUDIT_FIGURES:
-            yield f"{name}{suffix}", "" if value is None else f"{value:.4g}", AUDIT_FIGURES[f"audit_{name}"]
+            yield markdown(f"{name}{suffix}"), "" if value is None else f"{value:.4g}", AUDIT_FIGURES[f"audit_{name}"]

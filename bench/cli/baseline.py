@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,9 +11,10 @@ from tabulate import tabulate
 
 from bench.cli.config_options import Decimal, config_options
 from bench.cli.group import cli
-from bench.cli.options import baseline_option, json_option, names, run_option, tolerance_option
+from bench.cli.options import baseline_option, json_option, list_option, run_option, tolerance_option
 from bench.config import RunConfig
 from bench.core.errors import BenchError
+from bench.core.inert import markdown
 from bench.core.vocabulary import DEFAULT_ALPHA, Exit
 from bench.core.words import pluralize
 from bench.gate.baseline import Baseline, dump_baseline, make_baseline, read_baseline, write_baseline
@@ -22,6 +22,7 @@ from bench.gate.power import cannot_fail, too_fine
 from bench.gate.rules import check_points, names_of, parse_points, tolerance_of
 from bench.gate.snapshot import Snapshot, choose, name_of, take_snapshot
 from bench.results.store import Store
+from bench.runtime.console import say
 from bench.runtime.input_files import is_file
 
 HEADERS = ("run", "metric", "n", "accuracy", "tolerance", "audit", "flags")
@@ -38,7 +39,7 @@ HEADERS = ("run", "metric", "n", "accuracy", "tolerance", "audit", "flags")
 @config_options(RunConfig, only=("results",))
 @baseline_option
 @run_option
-@names("--cells", help="metrics to store, named as in --tolerance or leaderboard.csv; wildcards  [default: all]")
+@list_option("--cells", help="metrics to store, named as in --tolerance or leaderboard.csv; wildcards  [default: all]")
 @tolerance_option
 @click.option(
     "--alpha",
@@ -65,17 +66,17 @@ def baseline_command(
         content = _make(baseline, snapshot, cells, tolerance)
         write_baseline(baseline, content)
         for name, sentence in snapshot.at_chance.items():
-            print(f"warning: {name} is {sentence}: a check of such a model always fails.", file=sys.stderr)
+            say(f"warning: {name} is {sentence}: a check of such a model always fails.")
         for sentence in snapshot.left_out():
-            print(f"warning: not in the baseline: {sentence}", file=sys.stderr)
+            say(f"warning: not in the baseline: {sentence}")
         n_cells = sum(len(stored.cells) for stored in content.runs)
-        print(f"{baseline}: {pluralize(n_cells, 'cell')} of {pluralize(len(content.runs), 'run')}", file=sys.stderr)
+        say(f"{baseline}: {pluralize(n_cells, 'cell')} of {pluralize(len(content.runs), 'run')}")
     elif run or cells or tolerance:
         raise BenchError("--run, --cells and --tolerance are for 'bench baseline write', not for 'show'.")
     else:
         content = read_baseline(baseline)
     for sentence in (*cannot_fail(content), *too_fine(content, alpha)):
-        print(f"warning: {sentence}", file=sys.stderr)
+        say(f"warning: {sentence}")
     print(json.dumps(json.loads(dump_baseline(content)), indent=2) if as_json else _table(content))
     return Exit.OK
 
@@ -96,20 +97,20 @@ def _make(path: Path, snapshot: Snapshot, patterns: Sequence[str], tolerance: Se
         ("dropped, because no metric has this name", old_tolerances.keys() - metric_names),
     ):
         if tolerances:
-            print(f"{path}: tolerances {word}: {', '.join(sorted(tolerances))}", file=sys.stderr)
+            say(f"{path}: tolerances {word}: {', '.join(sorted(tolerances))}")
     return make_baseline(runs, {**kept, **new_tolerances})
 
 
 def _table(baseline: Baseline) -> str:
     rows = [
         (
-            name_of(run),
-            metric,
+            markdown(name_of(run)),
+            markdown(metric),
             str(cell.n),
             f"{100 * cell.accuracy:.1f}",
             f"{tolerance_of(metric, baseline.tolerances):g}",
-            run.audit or "",
-            ";".join(run.flags),
+            markdown(run.audit or ""),
+            markdown(";".join(run.flags)),
         )
         for run in baseline.runs
         for metric, cell in run.cells.items()

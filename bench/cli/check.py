@@ -1,10 +1,12 @@
-"""``bench check``: check whether a run has lost robustness against a baseline file. Does not import torch."""
+"""``bench check``: check whether a run is less accurate or less robust than a baseline file says.
+
+Does not import torch.
+"""
 
 from __future__ import annotations
 
 import json
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import click
 
 from bench.cli.config_options import Decimal, FilePath, config_options
 from bench.cli.group import cli
-from bench.cli.options import baseline_option, json_option, names, run_option, tolerance_option
+from bench.cli.options import baseline_option, json_option, list_option, run_option, tolerance_option
 from bench.config import RunConfig
 from bench.core.vocabulary import DEFAULT_ALPHA, SCOPES, Exit
 from bench.gate.baseline import read_baseline
@@ -22,6 +24,7 @@ from bench.gate.rules import FLOOR, Rules, Scope, parse_points
 from bench.gate.run_checks import check, unchecked
 from bench.gate.snapshot import take_snapshot
 from bench.results.store import Store
+from bench.runtime.console import say
 from bench.runtime.output_files import append_output, check_output, write_output
 
 alpha_option = click.option(
@@ -31,7 +34,7 @@ alpha_option = click.option(
     show_default=True,
     help="level of each check: the maximum probability of a false alarm",
 )
-FLOORS = "minimum accuracy in percent of every current network: clean=90,pgd=40"
+FLOOR_HELP = "minimum accuracy of each run, in percent: clean=90,pgd=40"
 
 
 @cli.command(
@@ -46,13 +49,14 @@ FLOORS = "minimum accuracy in percent of every current network: clean=90,pgd=40"
 @run_option
 @alpha_option
 @tolerance_option
-@names("--floor", help=FLOORS, may_be_empty=False)
+@list_option("--floor", help=FLOOR_HELP, may_be_empty=False)
 @click.option(
     "--scope",
     type=click.Choice(SCOPES),
     default=SCOPES[0],
     show_default=True,
-    help="if the weights differ: 'recipe' compares five or more trainings, 'weights' compares two networks per image",
+    help="for weights other than the baseline's: 'recipe' compares five or more trainings on each side, 'weights' "
+    "compares two networks image by image",
 )
 @click.option("--allow-inconclusive", is_flag=True, help="exit code 0 also for NOT ENOUGH EVIDENCE")
 @click.option("--junit", type=FilePath(dir_okay=False), help="JUnit XML to write")
@@ -77,7 +81,7 @@ def check_command(
     summary_file: Path | None,
     as_json: bool,
 ) -> int:
-    """Check whether a run has lost robustness against a baseline file.
+    """Check whether a run is less accurate or less robust than a baseline file says.
 
     The verdict per metric is PASS, FAIL or NOT ENOUGH EVIDENCE.
 
@@ -100,12 +104,11 @@ def check_command(
     else:
         print(gate_markdown(checks, rules))
     if not_compared:
-        print(f"not compared with the baseline: {', '.join(not_compared)}", file=sys.stderr)
-    if all(passed(line, rules) for line in checks):
+        say(f"not compared with the baseline: {', '.join(not_compared)}")
+    if all(passed(c, rules) for c in checks):
         return Exit.OK
-    print(
+    say(
         f"If the change is intended, 'bench baseline write --baseline {shlex.quote(str(baseline))} --results "
-        f"{shlex.quote(str(results))}' writes these outcomes as the new baseline.",
-        file=sys.stderr,
+        f"{shlex.quote(str(results))}' writes these outcomes as the new baseline."
     )
     return Exit.NOT_VERIFIED

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -13,9 +12,10 @@ from bench.attacks.corruptions.registry import resolve_kinds
 from bench.attacks.corruptions.severities import SEVERITY_LEVELS
 from bench.cli.config_options import Count, FilePath, Whole, config_options
 from bench.cli.group import cli
-from bench.cli.options import names
+from bench.cli.options import list_option
 from bench.config import RunConfig
-from bench.core.errors import BenchError
+from bench.context import failures_as
+from bench.core.errors import BenchError, CellFailure
 from bench.core.vocabulary import Exit
 from bench.core.words import pluralize
 from bench.data import load_dataset
@@ -23,6 +23,7 @@ from bench.data.corrupted.cache import GeneratedSet
 from bench.data.corrupted.choose import choose_profile
 from bench.data.registry import DataRequest
 from bench.data.split import read_checked, take
+from bench.runtime.console import say
 from bench.runtime.files import check_writable
 from bench.runtime.plugin import load_plugins
 
@@ -35,7 +36,7 @@ from bench.runtime.plugin import load_plugins
     ),
 )
 @config_options(RunConfig, only=("dataset", "data_dir", "image_size", "class_order", "corruption_profile", "plugin"))
-@names("--kinds", default=["all"], show_default="all", help="standard, all, families, or names; wildcards")
+@list_option("--kinds", default=["all"], show_default="all", help="standard, all, families, or names; wildcards")
 @click.option(
     "--limit", type=Count("all"), default="all", show_default=True, help="number of test images, proportional to class"
 )
@@ -73,7 +74,18 @@ def corrupt_command(
             f"--out {out} contains {foreign[0]} of other images, constants or seed; name another folder, or empty it."
         )
     for kind in selected:
-        generated.images(kind, SEVERITY_LEVELS[0])  # generates all severities
+        _generate(generated, kind)
         images = pluralize(len(ids), "image")
-        print(f"{out / f'{kind}.npy'}: {images} at {len(SEVERITY_LEVELS)} severities", file=sys.stderr)
+        say(f"{out / f'{kind}.npy'}: {images} at {len(SEVERITY_LEVELS)} severities")
     return Exit.OK
+
+
+def _generate(generated: GeneratedSet, kind: str) -> None:
+    """Generate the images of all severities. Raises BenchError if a plug-in's corruption fails."""
+    try:
+        with failures_as("corruption_error"):
+            generated.images(kind, SEVERITY_LEVELS[0])
+    except CellFailure as failure:
+        raise BenchError(
+            f"corruption {kind!r} failed: {failure.message.rstrip('.')}; correct its function."
+        ) from failure

@@ -20,6 +20,7 @@ from bench.core.columns import (
     TEST_IMAGE_COLUMNS,
     TRAIN_SUFFIX,
 )
+from bench.core.inert import json_text, markdown, one_line
 from bench.core.records import DiagnosisRecord, RunRecord
 from bench.core.vocabulary import Exit
 from bench.diagnostics.registry import DIAGNOSTICS, plugin_codes
@@ -62,7 +63,7 @@ def diagnose_command(
         record = _measure(run, store, data_dir, device, force=force)
         rebuild(store)
     if as_json:
-        print(dump_record(record).decode(), end="")
+        print(json_text(dump_record(record).decode()), end="")
     else:
         print(_table(run, record))
     return Exit.OK if record.status == "ok" else Exit.CELLS_FAILED
@@ -79,17 +80,18 @@ def _measure(run: RunRecord, store: Store, data_dir: Path | None, device: str, *
 def _table(run: RunRecord, record: DiagnosisRecord) -> str:
     """Format the diagnosis as a table: quantities on test and training images, then quantities on test images only."""
     if record.status != "ok":
-        return f"{run.model}:{run.variant}:{run.seed} has no diagnosis: {record.reason}: {record.message}"
+        name = f"{run.model}:{run.variant}:{run.seed}"
+        return one_line(f"{name} has no diagnosis: {record.reason}: {record.message}")
     latents = [
-        (name, _cell(record, name), _cell(record, name + TRAIN_SUFFIX), meaning)
+        (markdown(name), _cell(record, name), _cell(record, name + TRAIN_SUFFIX), meaning)
         for name, meaning in {**COLLAPSE_COLUMNS, **_of_plugins(record)}.items()
     ]
     on_test = [(name, _cell(record, name), "", meaning) for name, meaning in TEST_IMAGE_COLUMNS.items()]
     counts = ", ".join(f"{column} = {count}" for column, count in record.images.items())
-    title = f"{run.model}:{run.variant}:{run.seed} on {run.dataset} ({run.run_id}); {counts}"
+    title = one_line(f"{run.model}:{run.variant}:{run.seed} on {run.dataset} ({run.run_id}); {counts}")
     headers = ("quantity", "test", "training", "meaning")
     table = tabulate([*latents, *on_test], headers, tablefmt="pipe", disable_numparse=True)
-    notes = [f"{column} is undefined: {reason}" for column, reason in record.undefined.items()]
+    notes = [one_line(f"{column} is undefined: {reason}") for column, reason in record.undefined.items()]
     return "\n".join([title, "", table, *notes])
 
 

@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import Any
 
 from bench.audit.levels import DEFAULT, PASSES
+from bench.core.inert import one_line
 from bench.core.vocabulary import Exit
 from bench.core.words import pluralize
 from bench.job import Job
@@ -21,7 +22,7 @@ def print_plan(job: Job, *, as_json: bool) -> int:
         print(json.dumps({"cells": rows, "estimate_s": [round(least, 1), round(most, 1)]}, indent=2))
         return Exit.OK
     for line in _table(list(_summarised(rows))):
-        print(line)
+        print(one_line(line))
     todo = f"{sum(map(len, job.pending.values()))} of {pluralize(len(rows), 'cell')}"
     print(
         f"{todo} and {pluralize(len(job.undiagnosed), 'diagnosis', 'diagnoses')} to do: {least / 60:.1f} min if the "

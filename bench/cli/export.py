@@ -13,7 +13,7 @@ from bench.compare.model_info import dump_model_info
 from bench.compare.own_rows import our_lines, stored_rows
 from bench.compare.robustbench import THREATS
 from bench.compare.to_huggingface import model_index
-from bench.compare.to_robustbench import model_info, number_of
+from bench.compare.to_robustbench import model_info, select_line
 from bench.compare.to_timm import timm_csv
 from bench.config import RunConfig
 from bench.core.epsilon import parse_eps
@@ -43,18 +43,22 @@ from bench.runtime.output_files import check_output, is_stream, write_output
     help="model_info JSON of RobustBench, a row of results/*.csv of timm, or the model-index of a model card",
 )
 @click.option(
-    "--threat", type=click.Choice(("Linf", "L2", "corruptions")), help="threat model of the accuracy, for robustbench"
+    "--threat",
+    type=click.Choice(("Linf", "L2", "corruptions")),
+    help="threat model of the robust accuracy to export; only for --format robustbench",
 )
-@click.option("--eps", help="budget of the accuracy, for robustbench")
+@click.option("--eps", help="budget ε of the robust accuracy to export, such as 8/255; only for --format robustbench")
 @click.option(
     "--additional-data/--no-additional-data",
     default=None,
-    help="additional training data was used, for robustbench  [default: yes if training started from given weights]",
+    help="whether additional training data was used; only for --format robustbench  "
+    "[default: yes if training started from pretrained weights or a checkpoint]",
 )
 @click.option(
     "--allow-protocol-mismatch",
     is_flag=True,
-    help="also export results of another protocol, such as on fewer images, and note the differences",
+    help="also export results that do not follow the protocol of the format, for example on fewer images, "
+    "and note the differences",
 )
 @click.option("--out", type=FilePath(), help="file to write  [default: stdout]")
 def export_command(
@@ -78,14 +82,14 @@ def export_command(
     run = store.find_run(name)
     stored = stored_rows(store, run)
     row = _only_row(stored.rows, run)
-    title, group = f"{run.model}:{run.variant}:{run.seed}", same_split(row, stored.board)
+    title, same_split_rows = f"{run.model}:{run.variant}:{run.seed}", same_split(row, stored.board)
     if format_ == "timm":
-        content = timm_csv(row, group, allow_protocol_mismatch=allow_protocol_mismatch).encode()
+        content = timm_csv(row, same_split_rows, allow_protocol_mismatch=allow_protocol_mismatch).encode()
     elif format_ == "huggingface":
-        content = model_index(row, title, stored.outcomes, group).encode()
+        content = model_index(row, title, stored.outcomes, same_split_rows).encode()
     else:
-        lines = our_lines([row], [title], stored.outcomes, group)
-        line = number_of(run, lines, threat=threat, eps=_budget(eps, threat))
+        lines = our_lines([row], [title], stored.outcomes, same_split_rows)
+        line = select_line(run, lines, threat=threat, eps=_budget(eps, threat))
         info = model_info(run, line, additional_data=additional_data, allow_protocol_mismatch=allow_protocol_mismatch)
         content = dump_model_info(info)
     if out is None:
@@ -98,7 +102,7 @@ def export_command(
 
 
 def _budget(eps: str | None, threat: str | None) -> float | None:
-    """Parse the budget. Without a threat model it is parsed as an L2 budget, which has no upper bound."""
+    """Parse the budget. Without a norm it is parsed as an L2 budget, because L2 budgets have no upper bound."""
     return None if eps is None else parse_eps(eps, THREATS[threat or "L2"] or "l2")
 
 

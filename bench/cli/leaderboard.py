@@ -23,6 +23,7 @@ from bench.leaderboard.comparison_report import comparison_markdown
 from bench.leaderboard.report import board_markdown, records
 from bench.leaderboard.write_tables import Tables, check_reference, write_tables
 from bench.results.store import Store
+from bench.runtime.console import say
 from bench.runtime.plugin import load_plugins
 
 
@@ -57,10 +58,9 @@ def leaderboard_command(
     check_reference(config.against, {run.variant for run in store.runs()})
     tables = write_tables(store, config, intervals=intervals)
     if old := store.outdated():
-        click.echo(
+        say(
             f"warning: {pluralize(len(old), 'run')} with a diagnosis or an audit by earlier definitions, whose numbers "
-            "and flags are left out; run 'bench run', 'bench audit' or 'bench diagnose' again.",
-            err=True,
+            "and flags are left out; run 'bench run', 'bench audit' or 'bench diagnose' again."
         )
     print(json.dumps(tables_as_data(tables), indent=2) if as_json else tables_as_text(tables))
     return Exit.OK

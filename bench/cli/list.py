@@ -13,6 +13,7 @@ from bench.cli.config_options import config_options
 from bench.cli.group import cli
 from bench.cli.options import json_option
 from bench.config import RunConfig
+from bench.core.inert import one_line
 from bench.core.registry import is_pattern
 from bench.core.vocabulary import KINDS, Exit
 from bench.runtime.plugin import load_plugins
@@ -38,7 +39,8 @@ def list_command(kind: str, pattern: str, *, plugin: Sequence[Path], as_json: bo
     if as_json:
         print(json.dumps([dict(zip(("name", "summary", "source"), row, strict=True)) for row in rows], indent=2))
     else:
-        print(tabulate(rows, tablefmt="plain"))
+        shown = [[one_line(text) for text in row] for row in rows]
+        print(tabulate(shown, tablefmt="plain", disable_numparse=True))
     return Exit.OK
 
 

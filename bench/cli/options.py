@@ -16,8 +16,8 @@ from bench.runtime.config_file import as_typed, read_config
 NETWORKS = "networks"  # tables of the config file, one per network
 
 
-def names(*flags: str, may_be_empty: bool = True, **options: Any) -> Callable[[Any], Any]:
-    """Return a repeatable option with comma-separated names. Its value is one flat list.
+def list_option(*flags: str, may_be_empty: bool = True, **options: Any) -> Callable[[Any], Any]:
+    """Return a repeatable option that takes a comma-separated list. Its value is one flat list.
 
     If ``may_be_empty`` is False, an empty value, such as an unset variable in a script, is an error.
     """
@@ -72,9 +72,9 @@ def _default(path: Path, option: click.Parameter, content: Any) -> Any:
 baseline_option = click.option(
     "--baseline", type=FilePath(dir_okay=False), required=True, help="the baseline file, JSON"
 )
-run_option = names("--run", help="selected runs: prefixes of ids, or model:variant[:seed]  [default: all]")
-TOLERANCES = "allowed drop in points: clean=0.5,autoattack=1  [default: the file's]"
-tolerance_option = names("--tolerance", help=TOLERANCES, may_be_empty=False)
+run_option = list_option("--run", help="selected runs: prefixes of ids, or model:variant[:seed]  [default: all]")
+TOLERANCE_HELP = "allowed drop in points: clean=0.5,autoattack=1  [default: the file's]"
+tolerance_option = list_option("--tolerance", help=TOLERANCE_HELP, may_be_empty=False)
 json_option = click.option("--json", "as_json", is_flag=True, help="machine-readable output on stdout")
 config_option = click.option(
     "--config",

@@ -13,9 +13,10 @@ from bench.cli.group import cli
 from bench.cli.options import json_option
 from bench.config import RunConfig
 from bench.core.errors import BenchError, CellFailure
+from bench.core.inert import one_line
 from bench.core.vocabulary import Exit
-from bench.leaderboard.labels import labels_of
-from bench.results.results_csv import present_cells
+from bench.leaderboard.labels import status_texts
+from bench.results.results_csv import current_cells
 from bench.results.store import Store
 from bench.runtime.files import check_writable
 from bench.runtime.plugin import load_plugins
@@ -87,7 +88,7 @@ def _plot_latents(
     except CellFailure as error:
         raise BenchError(f"the latents of {name!r} cannot be drawn: {error.message}") from error
     title = f"{run.model}:{run.variant}:{run.seed} on {run.dataset}, {len(latents.z)} test images"
-    title = "\n".join([title, *labels_of(run, present_cells(run, store), store).values()])
+    title = "\n".join(map(one_line, [title, *status_texts(run, current_cells(run, store), store).values()]))
     figure = draw_latents(latents.z, latents.labels, title=title, class_names=None)
     paths = [str(path) for path in save_figure(figure, folder / f"latents-{run.run_id}")]
     print(json.dumps({"paths": paths}, indent=2) if as_json else "\n".join(paths))

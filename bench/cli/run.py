@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import Any
 
 import click
@@ -18,6 +17,7 @@ from bench.core.words import pluralize
 from bench.job import Job
 from bench.leaderboard.write_tables import Tables, write_tables
 from bench.planning.resume import RunSummary
+from bench.runtime.console import say
 
 
 @cli.command(
@@ -60,8 +60,8 @@ def _done(summary: RunSummary, cells: int) -> str:
 def print_tables(tables: Tables, summary: RunSummary, line: str, *, as_json: bool) -> None:
     """Print failures and the last line to stderr, the tables to stdout."""
     for sentence in summary.bad:
-        print(f"not ok: {sentence}", file=sys.stderr)
-    print(line, file=sys.stderr)
+        say(f"not ok: {sentence}")
+    say(line)
     if as_json:
         counts = {
             "trained": summary.trained,

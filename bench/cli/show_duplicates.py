@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from tabulate import tabulate
 
 from bench.core.errors import BenchError
+from bench.core.inert import one_line
 from bench.core.vocabulary import Exit
 from bench.data import load_dataset
 from bench.data.duplicates import Duplicates, find_duplicates
 from bench.data.registry import DataRequest
+from bench.runtime.console import say
 
 
 def show_duplicates(*, dataset: str | None, data_dir: Path | None, image_size: int | None, as_json: bool) -> int:
@@ -26,7 +27,7 @@ def show_duplicates(*, dataset: str | None, data_dir: Path | None, image_size: i
         print(json.dumps(_as_data(duplicates, data.test.ids), indent=2))
         return Exit.OK
     rows = [
-        (number, split, copy.sample_id, copy.label, "yes" if group.contradicts else "")
+        (number, split, one_line(copy.sample_id), copy.label, "yes" if group.contradicts else "")
         for number, group in enumerate(duplicates.groups, start=1)
         for split in ("test", "train")
         for copy in (group.test if split == "test" else group.train)
@@ -35,8 +36,8 @@ def show_duplicates(*, dataset: str | None, data_dir: Path | None, image_size: i
     if rows:
         print(tabulate(rows, headers, tablefmt="plain", disable_numparse=True))
     for name in duplicates.unread:
-        print(f"could not be read: {name}", file=sys.stderr)
-    print(f"{data.name}: {_summary(duplicates, data.test.ids)}", file=sys.stderr)
+        say(f"could not be read: {name}")
+    say(f"{data.name}: {_summary(duplicates, data.test.ids)}")
     return Exit.OK
 
 

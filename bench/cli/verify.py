@@ -20,6 +20,7 @@ from bench.cli.group import cli
 from bench.cli.options import json_option
 from bench.config import RunConfig
 from bench.core.errors import BenchError
+from bench.core.inert import one_line
 from bench.core.records import EvalRecord, RunRecord
 from bench.core.specs import CorruptionSpec
 from bench.core.vocabulary import Exit
@@ -78,7 +79,7 @@ def verify_command(
     elif changed:
         print(f"weights: {path} is not the file with which the rows were measured; nothing else was checked")
     else:
-        print("\n".join(map(_line, verdicts)))
+        print("\n".join(one_line(_line(verdict)) for verdict in verdicts))
     return Exit.OK if agreed else Exit.NOT_VERIFIED
 
 

@@ -6,7 +6,6 @@ JSON, the reasons are repeated in each row.
 
 from __future__ import annotations
 
-import html
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -18,20 +17,12 @@ from tabulate import tabulate
 from bench.compare.rows import DEEPFOOL
 from bench.compare.tables import RankedRow, Table
 from bench.core.columns import COMPARE_COLUMNS, DECIMALS
+from bench.core.inert import html_text, latex, markdown
 from bench.core.vocabulary import marks
 from bench.results.results_csv import to_csv
 
 SHOWN: Final = ("rank", "model", "clean", "robust", "n", "architecture", "source", "note")
 RATIO_DECIMALS: Final = 3
-#: LaTeX code of characters that LaTeX interprets as commands or that are missing in its fonts.
-LATEX: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        **{sign: f"\\{sign}" for sign in "&%$#_{}"},
-        "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-        "≤": r"$\leq$", "⚑": r"$\dagger$", "×": r"$\times$", "±": r"$\pm$", "‖": r"$\|$",
-        "<": r"$<$", ">": r"$>$",
-    }
-)  # fmt: skip
 
 
 def records(tables: Sequence[Table]) -> list[dict[str, Any]]:
@@ -101,8 +92,8 @@ def as_markdown(tables: Sequence[Table]) -> str:
     """Return the tables as Markdown, each with a heading and a summary."""
     parts = []
     for table in tables:
-        grid = _grid(table, "pipe", lambda cell: cell.replace("|", r"\|"))
-        parts.append(f"### {table.title}\n\n{_summary(table)}\n\n{grid}")
+        heading = f"### {markdown(table.title)}\n\n{markdown(_summary(table))}"
+        parts.append(f"{heading}\n\n{_grid(table, 'pipe', markdown)}")
     return "\n\n".join(parts) + "\n"
 
 
@@ -110,8 +101,8 @@ def as_html(tables: Sequence[Table]) -> str:
     """Return the tables as an HTML fragment, each with a heading and a summary."""
     parts = []
     for table in tables:
-        heading = f"<h3>{html.escape(table.title)}</h3>\n<p>{html.escape(_summary(table))}</p>"
-        parts.append(f"{heading}\n{_grid(table, 'unsafehtml', html.escape)}")
+        heading = f"<h3>{html_text(table.title)}</h3>\n<p>{html_text(_summary(table))}</p>"
+        parts.append(f"{heading}\n{_grid(table, 'unsafehtml', html_text)}")
     return "\n".join(parts) + "\n"
 
 
@@ -119,13 +110,9 @@ def as_latex(tables: Sequence[Table]) -> str:
     """Return the tables as LaTeX without extra packages, each with title and summary as text above a tabular."""
     parts = []
     for table in tables:
-        heading = rf"\paragraph{{{_latex(table.title)}}} {_latex(_summary(table))}"
-        parts.append(f"{heading}\n\n{_grid(table, 'latex_raw', _latex)}")
+        heading = rf"\paragraph{{{latex(table.title)}}} {latex(_summary(table))}"
+        parts.append(f"{heading}\n\n{_grid(table, 'latex_raw', latex)}")
     return "\n\n".join(parts) + "\n"
-
-
-def _latex(text: str) -> str:
-    return "".join(LATEX.get(sign, sign) for sign in text)
 
 
 def _grid(table: Table, form: str, escape: Callable[[str], str]) -> str:

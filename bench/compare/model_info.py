@@ -47,7 +47,7 @@ class ModelInfo:
     autoattack_acc: str | None = None
     corruptions_acc: str | None = None
     corruptions_mce: str | None = None
-    external: str | None = None  # lower robust accuracy under another attack
+    external: str | None = None  # robust accuracy under another attack, if lower than under AutoAttack
     unreliable: bool | None = None  # true if the AutoAttack accuracy is unreliable
     footnote: str | None = None
 
@@ -103,21 +103,21 @@ def _models(root: Path) -> Iterator[PublishedModel]:
 
 
 def _model(path: Path, dataset: str, threat: str) -> PublishedModel:
-    info, place = parse_model_info(read_input(path, MODEL_INFO), where=str(path)), str(path)
+    info, file = parse_model_info(read_input(path, MODEL_INFO), where=str(path)), str(path)
     field, robust = _robust(info, threat)
     if robust is None:
-        raise BenchError(f"{place} has no {field}; every model under {threat} must have one.")
+        raise BenchError(f"{file} has no {field}; every model under {threat} must have one.")
     eps = "" if threat == CORRUPTIONS else info.eps or ""  # some files under corruptions have the eps of the training
-    check_budget(threat, eps, place)
+    check_budget(threat, eps, file)
     return PublishedModel(
         dataset=dataset,
         threat=threat,
         model=as_text(path.stem),
         architecture=as_text(info.architecture),
-        clean=percent(info.clean_acc, f"{place}: clean_acc"),
-        robust=percent(robust, f"{place}: {field}"),
-        external=percent(info.external, f"{place}: external") if info.external is not None else None,
-        mce=number(info.corruptions_mce, f"{place}: corruptions_mce") if info.corruptions_mce is not None else None,
+        clean=percent(info.clean_acc, f"{file}: clean_acc"),
+        robust=percent(robust, f"{file}: {field}"),
+        external=percent(info.external, f"{file}: external") if info.external is not None else None,
+        mce=number(info.corruptions_mce, f"{file}: corruptions_mce") if info.corruptions_mce is not None else None,
         eps=eps,
         additional_data=info.additional_data,
         unreliable=bool(info.unreliable),

@@ -75,7 +75,7 @@ class PublishedModel:
     commit: str
 
     @property
-    def best_known(self) -> float:
+    def lowest_known(self) -> float:
         """Lowest known robust accuracy. RobustBench ranks by this value."""
         return self.robust if self.external is None else self.external
 

@@ -14,7 +14,7 @@ from bench.core.words import pluralize
 AUTOATTACK = "autoattack"
 CORRUPTIONS = "corruptions"
 DEEPFOOL = "deepfool"
-STANDARD_CELLS = 75  # number of standard corruption cells: 15 kinds, 5 severities
+N_STANDARD_CELLS = 75  # number of standard corruption cells: 15 kinds, 5 severities
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +53,8 @@ class Protocol:
         count += f", {self.subset}" if self.subset else ""
         if self.n_clean != self.n:
             count += ", no clean accuracy" if self.n_clean is None else f", clean n = {self.n_clean}"
-        if self.measure == CORRUPTIONS and self.cells != STANDARD_CELLS:
-            count += f", {self.cells} of {STANDARD_CELLS} kinds and severities"
+        if self.measure == CORRUPTIONS and self.cells != N_STANDARD_CELLS:
+            count += f", {self.cells} of {N_STANDARD_CELLS} kinds and severities"
         files = "" if self.official else ", not official files"
         return f"{self.dataset}: {' '.join(filter(None, words))}{count}{files}"
 

@@ -15,6 +15,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from bench.core.columns import CORRUPTIONS_ACC
 from bench.core.errors import BenchError
+from bench.core.inert import terminal
 from bench.core.records import EvalRecord
 from bench.core.vocabulary import CLEAN
 from bench.leaderboard.collapse import row_collapse
@@ -40,7 +41,7 @@ def model_index(row: BoardRow, name: str, outcomes: Outcomes, group: Sequence[Bo
     if not results:
         raise BenchError(f"{row.run.run_id} has no accuracy; evaluate it with 'bench run' or 'bench evaluate'.")
     text: str = ModelCardData(model_name=name, eval_results=results).to_yaml()
-    return text + "\n"
+    return terminal(text) + "\n"  # YAML quotes control characters, but not those that reverse the direction of text
 
 
 def _results(row: BoardRow, outcomes: Outcomes, collapse: Args) -> Iterator[EvalResult]:

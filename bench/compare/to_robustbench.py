@@ -23,7 +23,7 @@ from bench.core.records import RunRecord
 NO_VENUE = "N/A"  # value that RobustBench uses for models without a paper
 
 
-def number_of(run: RunRecord, lines: Sequence[Line], *, threat: str | None, eps: float | None) -> Line:
+def select_line(run: RunRecord, lines: Sequence[Line], *, threat: str | None, eps: float | None) -> Line:
     """Return the line for ``threat`` and ``eps``. Raises BenchError unless exactly one line has both accuracies."""
     norms = {norm for word, norm in THREATS.items() if threat in (None, word)}
     fitting = [

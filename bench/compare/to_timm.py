@@ -16,6 +16,7 @@ from typing import Any
 
 from bench.compare.rows import leaked_text
 from bench.core.errors import BenchError
+from bench.core.inert import csv_cell
 from bench.core.vocabulary import CLEAN
 from bench.leaderboard.collapse import row_collapse
 from bench.leaderboard.rows import BoardRow
@@ -57,7 +58,7 @@ def timm_csv(row: BoardRow, group: Sequence[BoardRow], *, allow_protocol_mismatc
     departures += "_not-collapsed" if collapse else ""
     departures += f"_leaked{leaked}" if leaked else ""
     return _text({
-        "model": f"{run.model}.{run.variant}{departures}",
+        "model": csv_cell(f"{run.model}.{run.variant}{departures}"),
         "top1": f"{100 * clean:.3f}",
         "top1_err": f"{100 * (1 - clean):.3f}",
         "param_count": "" if run.param_count is None else f"{run.param_count / 1e6:.2f}",

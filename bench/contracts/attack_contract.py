@@ -100,6 +100,7 @@ def _check_norm(subject: str, attack: ResolvedAttack, norm: Norm) -> Iterator[Ch
         ("leaves no gradients behind", partial(_no_gradients, call)),
         ("draws nothing from torch's global generator", partial(_no_global_draws, call)),
         ("costs what its entry states", partial(_cost, call, attack.entry)),
+        ("uses gradients as declared", partial(_gradients, call, attack.entry)),
     ]
     if attack.backend == NATIVE:
         rules.append(("repeatable", partial(_repeatable, attack, norm, call)))
@@ -159,6 +160,8 @@ def _inside(call: Call) -> None:
         verified(call.inputs, call.images, call.spec.norm, call.spec.eps)
     except CellFailure as error:
         remedy = "return one image per input, without NaN"
+        if error.reason == "wrong_type":
+            remedy = "return a dense tensor with the type and the device of the inputs"
         if error.reason == "budget_violation":
             remedy = "project the perturbation onto the ball of radius eps and clamp the images to [0, 1]"
         raise CellFailure(error.reason, f"{error.message.rstrip('.')}; {remedy}") from error
@@ -196,14 +199,31 @@ def _no_global_draws(call: Call) -> None:
 
 
 def _cost(call: Call, entry: AttackEntry) -> str:
-    """Check that the number of passes exceeds the stated cost by at most 10 % and two passes."""
+    """Check that the number of passes exceeds the stated cost by at most 10 % and two passes.
+
+    An attack that states no backward pass may make none, because its model is not checked for gradients.
+    """
     cost = cost_of(entry, call.spec.params, NUM_CLASSES)
     counts = f"{call.forwards:.4g} forward and {call.backwards:.4g} backward passes per image"
     stated = f"{cost.least_forwards} to {cost.forwards} forward and up to {cost.backwards} backward"
     holds = cost.least_forwards <= call.forwards <= 1.1 * cost.forwards + 2
-    holds = holds and call.backwards <= 1.1 * cost.backwards + 2
+    holds = holds and call.backwards <= (1.1 * cost.backwards + 2 if cost.backwards else 0)
     require(holds, f"it made {counts}, but its entry states {stated}; correct the argument cost of its entry")
     return f"{counts}; its entry states {stated}"
+
+
+def _gradients(call: Call, entry: AttackEntry) -> None:
+    """Check the declaration of gradients. An ensemble with a random search may make backward passes, too."""
+    require(
+        call.backwards > 0 or not entry.uses_gradient,
+        "it makes no backward pass through the model, but its entry states uses_gradient=True; declare "
+        "uses_gradient=False, or compute gradients of the model that it is given",
+    )
+    backward = cost_of(entry, call.spec.params, NUM_CLASSES).backwards
+    require(
+        bool(backward) or not entry.uses_gradient,
+        "its entry states uses_gradient=True and a cost without backward passes; correct one of them",
+    )
 
 
 def _repeatable(attack: ResolvedAttack, norm: Norm, call: Call) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from bench.core.errors import BenchError, CellFailure, first_line
+from bench.core.inert import one_line
 
 #: Description of a rule, and its test: a function that returns a note or None, and raises BenchError on a violation.
 Rule = tuple[str, Callable[[], str | None]]
@@ -28,7 +29,7 @@ class Check:
     def __str__(self) -> str:
         """Format the result as a line of ``bench check-plugin``."""
         result = f"FAILED: {self.problem}" if self.problem else f"skipped: {self.skipped}" if self.skipped else "ok"
-        return f"{self.subject}: {self.rule} … {result}{f' ({self.note})' if self.note else ''}"
+        return one_line(f"{self.subject}: {self.rule} … {result}{f' ({self.note})' if self.note else ''}")
 
 
 def run_check(subject: str, rule: str, test: Callable[[], str | None]) -> Check:

@@ -31,6 +31,7 @@ def check_corruption(name: str, *, sizes: Sequence[int] = SIZES) -> Iterator[Che
             ("returns images of the same shape", partial(_same_shape, name, side)),
             ("leaves its images unchanged", partial(_images_unchanged, name, side)),
             ("depends on the image and its id alone", partial(_repeatable, name, side)),
+            ("draws random numbers as declared", partial(_draws, name, side)),
             ("mean distance from the clean images by severity", partial(_distances, name, side)),
         ]
         yield from run_checks(f"{subject} at {side} px", rules)
@@ -104,6 +105,23 @@ def _repeatable(name: str, side: int) -> None:
             f"at severity {severity} an image depends on other images of its batch; corrupt each image independently, "
             "and draw from the argument draws only",
         )
+
+
+def _draws(name: str, side: int) -> None:
+    """Check the declaration ``random``. The generators are created at the first draw."""
+    images, ids, drawn = pictures(COUNT, side), _ids(COUNT), False
+    constants = (parameters(name, severity, nearest_profile(side), side) for severity in SEVERITY_LEVELS)
+    function = load_corruption(name, files_sha_of(name))
+    for severity, constant in zip(SEVERITY_LEVELS, constants, strict=True):
+        draws = Draws(0, name, severity, ids)
+        function(images.copy(), constant, draws)
+        drawn = drawn or draws.used
+    declared = CORRUPTIONS.get(name).random
+    require(
+        drawn == declared,
+        f"it {'draws' if drawn else 'does not draw'} random numbers, but its entry states random={declared}; "
+        f"declare random={drawn}",
+    )
 
 
 def _distances(name: str, side: int) -> str:

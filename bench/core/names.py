@@ -2,8 +2,8 @@
 
 Names that users choose (for models, variants, attacks and data sets) are written to CSV files. ``pandas.read_csv``
 parses some texts as missing values, numbers or booleans. Many readers start a new row at a line break. Spreadsheets
-evaluate a text that begins with ``=`` as a formula. Such names are rejected. Free text of this kind, such as an error
-message, is quoted.
+evaluate a text that begins with ``=`` as a formula. Such names are rejected. Free text, such as an error message, is
+quoted if a CSV reader would change it; :func:`bench.core.inert.csv_cell` writes a formula as a text.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 
 from bench.core.errors import BenchError
+from bench.core.inert import FORMULA, one_line, shortened
 
 #: Texts that pandas.read_csv parses as missing values by default, in addition to the empty text.
 MISSING = frozenset({
@@ -18,7 +19,6 @@ MISSING = frozenset({
     "NaN", "None", "n/a", "nan", "null",
 })  # fmt: skip
 BOOLEANS = frozenset({"true", "false"})  # compared without regard to case
-FORMULA = "=+-@\uff1d\uff0b\uff0d\uff20"  # first characters of formulas, and their full-width forms
 SEPARATORS = ",:"  # separate the names of a list, and the parts of model:variant:seed
 
 _BREAKS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
@@ -43,15 +43,17 @@ def changed_by_readers(text: str) -> str:
     >>> changed_by_readers("NA"), changed_by_readers("resnet18")
     ('a CSV reader parses it as a missing value', '')
     """
+    if text.startswith(tuple(FORMULA)) and not is_number(text) and text not in MISSING:
+        return f"a spreadsheet evaluates a text that begins with {text[0]!r} as a formula"
+    return _changed_by_csv_readers(text)
+
+
+def _changed_by_csv_readers(text: str) -> str:
     if text in MISSING:
         return "a CSV reader parses it as a missing value"
     if text.lower() in BOOLEANS:
         return "a CSV reader parses it as a boolean"
-    if is_number(text):
-        return "a CSV reader parses it as a number"
-    if text.startswith(tuple(FORMULA)):
-        return f"a spreadsheet evaluates a text that begins with {text[0]!r} as a formula"
-    return ""
+    return "a CSV reader parses it as a number" if is_number(text) else ""
 
 
 def check_name(kind: str, name: object, *, origin: str = "") -> str:
@@ -95,14 +97,16 @@ def _problem(name: str) -> str:
 
 
 def as_text(text: str) -> str:
-    r"""Convert free text to one line of UTF-8, and quote it if a CSV reader or a spreadsheet would change it.
+    r"""Convert free text to one line of printable characters, and quote it if a CSV reader would change it.
 
-    >>> as_text("two\r\nlines"), as_text("=1+1"), as_text("NA"), as_text("all is well")
-    ('two lines', "'=1+1'", "'NA'", 'all is well')
+    Line breaks and control characters become spaces, other characters without a shape become escapes. A text of more
+    than :data:`bench.core.inert.LONGEST` characters is cut.
+
+    >>> as_text("two\r\nlines"), as_text("NA"), as_text("all is well")
+    ('two lines', "'NA'", 'all is well')
     """
-    encoded = text.encode("utf-8", "backslashreplace").decode()  # escapes surrogates, which UTF-8 cannot encode
-    line = _BREAKS.sub(" ", encoded).strip()
-    return f"'{line}'" if changed_by_readers(line) else line
+    line = shortened(one_line(_BREAKS.sub(" ", text)).strip())
+    return f"'{line}'" if _changed_by_csv_readers(line) else line
 
 
 def text_part(digest: str, length: int) -> str:

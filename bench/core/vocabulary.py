@@ -23,7 +23,7 @@ COMMANDS = {
     "corrupt": "Write corrupted test images in the layout of CIFAR-10-C.",
     "compare": "Compare our rows with published rows, and rank rows of the same protocol together.",
     "export": "Export the results of a run in the format of RobustBench, timm or Hugging Face.",
-    "check": "Check whether a run has lost robustness against a baseline file.",
+    "check": "Check whether a run is less accurate or less robust than a baseline file says.",
     "baseline": "Write the outcomes of runs as a baseline for 'bench check', or show one.",
     "check-plugin": "Check every entry that a plug-in registers against the contract of its kind.",
 }
@@ -49,10 +49,12 @@ STATUSES = ("ok", "failed", "skipped")
 #: Reasons of cells that are not ``ok``; the reason of an ``ok`` cell is empty.
 REASONS = {
     "nan_loss": "the training loss became NaN or infinite",
+    "loss_error": "a part of the training loss is not one number with a gradient",
     "nan_logits": "the model returned NaN or infinite logits",
     "nan_input": "the attack returned NaN or infinite pixels",
     "budget_violation": "the attack returned an image outside its eps-ball or outside [0, 1]",
     "wrong_shape": "the model or the attack returned a tensor whose shape does not fit its input",
+    "wrong_type": "the attack returned something other than a dense tensor of floats on the device of its input",
     "no_gradient": "the attack needs gradients, but the model has no gradient with respect to its input",
     "nan_gradient": "the attack needs gradients, but the gradients of the model are NaN or infinite at many images",
     "out_of_memory": "the device ran out of memory",

@@ -6,8 +6,10 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from bench.core.columns import DIAGNOSTIC_COLUMNS, TRAIN_SUFFIX
-from bench.core.errors import BenchError
+from bench.core.errors import BenchError, CellFailure
 from bench.core.registry import Registry
 from bench.diagnostics import binarity, collapse, entropy
 from bench.diagnostics.latents import Latents, Value
@@ -58,9 +60,24 @@ def plugin_codes() -> dict[str, str]:
 
 
 def diagnose_latents(latents: Latents, names: Collection[str] | None = None) -> dict[str, Value]:
-    """Compute the diagnostics ``names`` of ``latents``, by default every registered one, sorted by name."""
+    """Compute the diagnostics ``names`` of ``latents``, by default every registered one, sorted by name.
+
+    Raises CellFailure("diagnosis_error") for a diagnostic that returns no number.
+    """
     chosen = DIAGNOSTICS if names is None else sorted(names)
-    return {name: DIAGNOSTICS.get(name).function(latents) for name in chosen}
+    return {name: _checked(name, DIAGNOSTICS.get(name).function(latents)) for name in chosen}
+
+
+def _checked(name: str, value: object) -> Value:
+    """Return the value of a diagnostic as a Python float."""
+    if not isinstance(value, Value):
+        returned = type(value).__name__
+        raise CellFailure("diagnosis_error", f"diagnostic {name} returned {returned}; return a Value, or undefined(…).")
+    number = value.value
+    if isinstance(number, bool) or not isinstance(number, int | float | np.number) or np.iscomplexobj(number):
+        returned = type(number).__name__
+        raise CellFailure("diagnosis_error", f"diagnostic {name} returned a Value of {returned}; give it a number.")
+    return Value(float(number), str(value.reason))
 
 
 _BUILTIN = {

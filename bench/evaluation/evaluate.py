@@ -26,6 +26,7 @@ from bench.evaluation.cell import CellInput, CellStats, Outcomes
 from bench.evaluation.verify import predict
 from bench.external.model import notes_of
 from bench.results.chance_level import chance_notes, majority_of
+from bench.runtime.captured_warnings import capture_warnings
 from bench.runtime.environment import describe
 from bench.runtime.progress import Progress
 from bench.sanity.cell_checks import ZeroGradients, check_gradients, check_randomised
@@ -36,14 +37,19 @@ CHECKED_CORRUPTED = 50  # number of corrupted images to check for randomised log
 
 
 def evaluate_cell(spec: EvalSpec, cell_input: CellInput, progress: Progress) -> tuple[EvalRecord, Outcomes | None]:
-    """Evaluate one cell. If it fails, return a record with the reason and no outcomes instead of raising."""
+    """Evaluate one cell. If it fails, return a record with the reason and no outcomes instead of raising.
+
+    Warnings are in the notes of the record.
+    """
     stats = CellStats(batch_size=spec.batch_size, log=progress.line)
     start = time.perf_counter()
-    try:
-        outcomes = _with_smaller_batches(spec, cell_input, progress, stats)
-        failure = None
-    except CellFailure as error:
-        outcomes, failure = None, error
+    with capture_warnings() as messages:
+        try:
+            outcomes = _with_smaller_batches(spec, cell_input, progress, stats)
+            failure = None
+        except CellFailure as error:
+            outcomes, failure = None, error
+    stats.notes = tuple(dict.fromkeys((*stats.notes, *messages)))
     elapsed = time.perf_counter() - start
     return _record(spec, cell_input, stats, outcomes, failure, elapsed), outcomes
 

@@ -19,7 +19,7 @@ class CountingModel(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the logits of the model, and count the passes."""
-        logits: Tensor = self.model(inputs)
+        logits: Tensor = self.model(inputs.clone())  # a model that writes into its input must not move the attack
         self.forwards += len(inputs)
         self.on_forward(len(inputs))
         if logits.requires_grad:

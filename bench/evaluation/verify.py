@@ -26,7 +26,7 @@ def predict(model: nn.Module, inputs: Tensor, num_classes: int) -> Tensor:
     """
     model.eval()  # an attack may have changed the mode
     with torch.no_grad():
-        logits = model(inputs)
+        logits = model(inputs.clone())  # a model may write into its input
     expected = (len(inputs), num_classes)
     if not isinstance(logits, Tensor) or tuple(logits.shape) != expected:
         shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
@@ -46,14 +46,10 @@ def distances(inputs: Tensor, images: Tensor, norm: Norm) -> Tensor:
 def verified(inputs: Tensor, adversarials: Tensor, norm: Norm, eps: float) -> Tensor:
     """Return ``adversarials`` with rounding errors beyond the ball and the box removed.
 
-    Both arguments are (N, C, H, W). Raise CellFailure for another shape, for NaN or infinite pixels, and for a
-    violation beyond the tolerance.
+    Both arguments are (N, C, H, W). Raise CellFailure for another type or shape, for NaN or infinite pixels, and for a
+    violation beyond the tolerance. Views, other strides, graphs and other floating types are accepted.
     """
-    if adversarials.shape != inputs.shape:
-        raise CellFailure(
-            "wrong_shape", f"the attack returned {tuple(adversarials.shape)} for images {tuple(inputs.shape)}."
-        )
-    adversarials = adversarials.detach().to(inputs.dtype)
+    adversarials = _dense_floats(inputs, adversarials).to(inputs.dtype)
     if not torch.isfinite(adversarials).all():
         raise CellFailure("nan_input", "the attack returned NaN or infinite pixels.")
     low, high = float(adversarials.min()), float(adversarials.max())
@@ -67,6 +63,25 @@ def verified(inputs: Tensor, adversarials: Tensor, norm: Norm, eps: float) -> Te
             "budget_violation", f"the attack returned an image at {norm} distance {distance:.6g}, beyond eps {eps:.6g}."
         )
     return _moved_inside(inputs, adversarials.clamp(0, 1), norm, eps)
+
+
+def _dense_floats(inputs: Tensor, returned: object) -> Tensor:
+    """Return what the attack returned, detached. Raise CellFailure unless it is a dense tensor of one float per pixel.
+
+    Integers are refused, because they count in levels of 255 and not in units of [0, 1].
+    """
+    if not isinstance(returned, Tensor):
+        raise CellFailure("wrong_type", f"the attack returned {type(returned).__name__}, not a tensor of images.")
+    if returned.layout != torch.strided or returned.is_nested or returned.is_quantized:
+        raise CellFailure("wrong_type", "the attack returned a sparse, nested or quantized tensor; return a dense one.")
+    images = returned.detach().as_subclass(Tensor)  # a subclass may replace the methods that check it
+    if images.shape != inputs.shape:
+        raise CellFailure("wrong_shape", f"the attack returned {tuple(images.shape)} for images {tuple(inputs.shape)}.")
+    if not images.is_floating_point():
+        raise CellFailure("wrong_type", f"the attack returned {images.dtype}; return floats in [0, 1].")
+    if images.device != inputs.device:
+        raise CellFailure("wrong_type", f"the attack returned images on {images.device}, not on {inputs.device}.")
+    return images
 
 
 def _moved_inside(inputs: Tensor, adversarials: Tensor, norm: Norm, eps: float) -> Tensor:

@@ -21,11 +21,12 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from bench.core.errors import BenchError
+from bench.core.inert import json_text
 from bench.core.limits import BASELINE
 from bench.core.paths import shown
 from bench.core.seals import seal_of
 from bench.core.specs import ID_LENGTH, Scalar, Strict
-from bench.runtime.files import without_mark
+from bench.runtime.files import without_byte_order_mark
 from bench.runtime.input_files import exists, read_input
 from bench.runtime.output_files import write_output
 
@@ -135,7 +136,8 @@ def seal(content: Mapping[str, Any]) -> str:
 
 def dump_baseline(baseline: Baseline) -> bytes:
     """Return the baseline as JSON with one value per line, sorted keys and a final newline."""
-    return json.dumps(asdict(baseline), indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False).encode() + b"\n"
+    text = json.dumps(asdict(baseline), indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
+    return json_text(text).encode() + b"\n"
 
 
 def write_baseline(path: Path, baseline: Baseline) -> None:
@@ -159,7 +161,7 @@ def parse_baseline(content: bytes, *, where: str) -> Baseline:
     A byte order mark and CRLF line ends are accepted. Some editors and git's autocrlf write them.
     """
     try:
-        baseline: Baseline = _ADAPTER.validate_json(without_mark(content))
+        baseline: Baseline = _ADAPTER.validate_json(without_byte_order_mark(content))
     except ValidationError as error:
         first = error.errors()[0]
         location = ".".join(map(str, first["loc"])) or "the file"

@@ -9,7 +9,7 @@ from bench.core.words import pluralize
 from bench.gate.baseline import CellOutcomes, RunOutcomes
 from bench.gate.rules import Rules, tolerance_of
 from bench.gate.snapshot import Lower, name_of
-from bench.gate.verdict import Evidence, Judgement, Trainings, Verdict, Verdicts, judge, worst
+from bench.gate.verdict import Evidence, ImageEvidence, Judgement, SeedEvidence, Verdict, judge, worst
 from bench.results.audit_verdict import FAILED, PASSED, UNDECIDED
 
 NO_RUN = "missing: the results have no such run, or --run leaves it out"
@@ -18,7 +18,7 @@ NO_RUN = "missing: the results have no such run, or --run leaves it out"
 def cell_problem(
     before: RunOutcomes, after: RunOutcomes | None, metric: str, failures: Mapping[tuple[str, str], str]
 ) -> str:
-    """Return why two numbers are not comparable, or an empty string. ``failures`` are by run name and metric."""
+    """Return why two accuracies are not comparable, or an empty string. ``failures`` are by run name and metric."""
     if after is None:
         return NO_RUN
     if (name_of(after), metric) in failures:
@@ -28,10 +28,14 @@ def cell_problem(
     if metric not in after.cells:
         return "missing: the run has no such cell"
     old, new = before.cells[metric], after.cells[metric]
+    if old.parts != new.parts:
+        return f"different corruptions: {pluralize(new.parts, 'cell')} here, {old.parts} in the baseline"
     if old.definition != new.definition:
         return f"different settings: {_difference(old, new)}"
-    if (old.images, old.parts) != (new.images, new.parts):
+    if old.n != new.n:
         return f"different images: {pluralize(new.n, 'image')} here, {old.n} in the baseline"
+    if old.images != new.images:
+        return f"different images: {pluralize(new.n, 'image')} on both sides, but with other ids, labels or order"
     return ""
 
 
@@ -58,15 +62,18 @@ def audit_problem(before: Sequence[RunOutcomes], after: RunOutcomes | None) -> s
 
 AUDIT = "audit"  # value of ``metric`` for a check of the audit
 EVERYTHING = "all runs"  # value of ``name`` for a check of all runs together
-GATE = "gate"  # value of ``metric`` for a check of the gate itself
+GATE = "gate"  # value of ``metric`` for the check that any other check can fail
 IDLE = "this check cannot fail: no drop can exceed the tolerance"
 
 
 @dataclass(frozen=True)
 class Check:
-    """One check of the gate, printed as one line. Accuracies are fractions. ``judgement`` is None without evidence."""
+    """One check of the gate, printed as one line. Accuracies are fractions.
 
-    name: str  # name of the run, or of all its seeds
+    ``judgement`` is None unless the check compares an accuracy with the baseline. For a floor, ``worst`` is FAIL.
+    """
+
+    name: str  # name of the run; name without the seed, for a check over seeds; or EVERYTHING
     metric: str  # name of the metric, AUDIT or GATE
     verdict: Verdict
     why: str
@@ -78,50 +85,60 @@ class Check:
     n_improved: int | None = None  # newly correct images, if outcomes are compared image by image
     size: str = ""  # sample size in words, such as "500 images"
     floor: float | None = None  # minimum accuracy in percent, if the check compares with a floor
-    worst: Verdict | None = None  # verdict in the case that every image is misclassified; None without evidence
+    worst: Verdict | None = None  # verdict if every image were misclassified; None if nothing was compared
 
 
 @dataclass(frozen=True)
-class Gate:
-    """Context of all checks: rules, tolerances, failed cells, models at chance level, lowest known accuracies."""
+class CheckInputs:
+    """Inputs that all checks share, besides the outcomes of the runs.
+
+    ``lowest`` has an entry, by run name and metric, only if a robust accuracy below the measured one is known.
+    """
 
     rules: Rules
-    tolerances: Mapping[str, float]  # in points; tolerances of the rules override tolerances of the baseline
+    tolerances: Mapping[str, float]  # in points, by metric: of the baseline, overridden by ``rules``
     failures: Mapping[tuple[str, str], str]  # reason of a failed cell, by run name and metric
-    at_chance: Mapping[str, str]  # sentence on a model at chance level, by run name
-    lowest: Mapping[tuple[str, str], Lower] = field(default_factory=dict)  # lowest accuracy by run name and metric
+    at_chance: Mapping[str, str]  # such as "no better than chance", by name of a run at chance level
+    lowest: Mapping[tuple[str, str], Lower] = field(default_factory=dict)
 
 
-def passed(line: Check, rules: Rules) -> bool:
-    """Return whether a check passes the gate: the verdict is PASS, or it is an accepted verdict with evidence."""
-    return _accepts(line.verdict, rules) and (line.verdict is Verdict.PASS or line.worst is not None)
+def passed(check: Check, rules: Rules) -> bool:
+    """Return whether a check passes the gate.
+
+    It passes if its verdict is PASS. It also passes if its verdict is NOT ENOUGH EVIDENCE, ``rules.allow_inconclusive``
+    is set and an accuracy was compared.
+    """
+    return _accepts(check.verdict, rules) and (check.verdict is Verdict.PASS or check.worst is not None)
 
 
 def _accepts(verdict: Verdict, rules: Rules) -> bool:
     return verdict is Verdict.PASS or (rules.allow_inconclusive and verdict is Verdict.UNDECIDED)
 
 
-def nothing_compared(lines: Sequence[Check], rules: Rules) -> list[Check]:
-    """Return one failing check if all ``lines`` pass and no prediction of the model could make one of them fail."""
-    could_fail = any(line.worst is not None and not _accepts(line.worst, rules) for line in lines)
-    if could_fail or not all(passed(line, rules) for line in lines):
+def fail_if_idle(checks: Sequence[Check], rules: Rules) -> list[Check]:
+    """Return one failing check if all ``checks`` pass and none would fail even if every image were misclassified."""
+    could_fail = any(check.worst is not None and not _accepts(check.worst, rules) for check in checks)
+    if could_fail or not all(passed(check, rules) for check in checks):
         return []
-    why = "nothing was compared: no check can fail; narrow the tolerances, or use a baseline with higher accuracies"
+    why = (
+        "no check can fail, even if every image is misclassified; use smaller tolerances, or a baseline with higher "
+        "accuracies"
+    )
     return [Check(EVERYTHING, GATE, Verdict.FAIL, why)]
 
 
-def judged(name: str, metric: str, evidence: Evidence, accuracies: tuple[float, float], gate: Gate) -> Check:
+def judged(name: str, metric: str, evidence: Evidence, accuracies: tuple[float, float], inputs: CheckInputs) -> Check:
     """Return the check of ``evidence`` against the tolerance of ``metric``.
 
     ``accuracies`` are the accuracies before and after, as fractions.
     """
-    tolerance = tolerance_of(metric, gate.tolerances)
-    judgement = judge(evidence, alpha=gate.rules.alpha, tolerance=tolerance / 100)
+    tolerance = tolerance_of(metric, inputs.tolerances)
+    judgement = judge(evidence, alpha=inputs.rules.alpha, tolerance=tolerance / 100)
     n_regressed, n_improved = (
-        (evidence.n_regressed, evidence.n_improved) if isinstance(evidence, Verdicts) else (None, None)
+        (evidence.n_regressed, evidence.n_improved) if isinstance(evidence, ImageEvidence) else (None, None)
     )
-    least = worst(evidence, alpha=gate.rules.alpha, tolerance=tolerance / 100)
-    why = f"{judgement.why}; {IDLE}" if least is Verdict.PASS else judgement.why
+    worst_verdict = worst(evidence, alpha=inputs.rules.alpha, tolerance=tolerance / 100)
+    why = f"{judgement.why}; {IDLE}" if worst_verdict is Verdict.PASS else judgement.why
     return Check(
         name,
         metric,
@@ -133,20 +150,20 @@ def judged(name: str, metric: str, evidence: Evidence, accuracies: tuple[float, 
         n_regressed,
         n_improved,
         _size(evidence),
-        worst=least,
+        worst=worst_verdict,
     )
 
 
-def at_chance(line: Check, sentence: str) -> Check:
-    """Return ``line`` as a failure of a model at chance level, or unchanged if ``sentence`` is empty."""
-    if not sentence:
-        return line
-    why = f"{sentence} on clean images, so its robust accuracy is meaningless"
-    return replace(line, verdict=Verdict.FAIL, why=why if line.verdict is Verdict.PASS else f"{line.why}; {why}")
+def fail_at_chance(check: Check, chance: str) -> Check:
+    """Return ``check`` with the verdict FAIL for a model at chance level, or unchanged if ``chance`` is empty."""
+    if not chance:
+        return check
+    why = f"{chance} on clean images, so its robust accuracy is meaningless"
+    return replace(check, verdict=Verdict.FAIL, why=why if check.verdict is Verdict.PASS else f"{check.why}; {why}")
 
 
 def _size(evidence: Evidence) -> str:
-    if isinstance(evidence, Trainings):
+    if isinstance(evidence, SeedEvidence):
         return f"{len(evidence.before)} and {len(evidence.after)} seeds"
     return pluralize(evidence.size, "image")
 
@@ -157,6 +174,9 @@ def audited(before: Sequence[RunOutcomes], after: RunOutcomes | None) -> list[Ch
     if problem:
         return [Check(name, AUDIT, Verdict.FAIL, problem)]
     if after is not None and after.audit == UNDECIDED and all(run.audit == PASSED for run in before):
-        why = "the audit had too little data to raise a flag, unlike the baseline's; audit all attacks on enough images"
+        why = (
+            "the audit had too little data to raise a flag, but the audit of the baseline had enough; audit all "
+            "attacks on more images"
+        )
         return [Check(name, AUDIT, Verdict.UNDECIDED, why)]
     return [Check(name, AUDIT, Verdict.PASS, "no new flag")] if after is not None and after.audit else []

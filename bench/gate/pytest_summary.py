@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from bench.core.inert import one_line
+
 ATTRIBUTE = "robustness"  # attribute of a test's report with JSON data, which xdist can send
 
 
@@ -48,7 +50,7 @@ class Summary:
             terminalreporter.section("robustness")
         for name, report in self._reports.items():
             for line in _lines(name, report):
-                terminalreporter.write_line(line)
+                terminalreporter.write_line(one_line(line))
         for name in sorted(self._skipped):
             terminalreporter.write_line(f"{name}: NOT COMPARED (the whole module was skipped)")
         for name in unseen:

@@ -9,6 +9,7 @@ from typing import Any
 
 from tabulate import tabulate
 
+from bench.core.inert import markdown, one_line
 from bench.core.words import join, pluralize
 from bench.gate.checks import Check, passed
 from bench.gate.rules import WEIGHTS, Rules
@@ -24,72 +25,69 @@ FILES_ONLY = (
 SIGNS = {Verdict.PASS: "✓", Verdict.FAIL: "✗", Verdict.UNDECIDED: "?"}
 
 
-def summary(lines: Sequence[Check]) -> str:
+def summary(checks: Sequence[Check]) -> str:
     """Return one sentence with the number of checks per verdict."""
-    counts = Counter(line.verdict for line in lines)
+    counts = Counter(check.verdict for check in checks)
     parts = [f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict]]
-    return f"{pluralize(len(lines), 'check')}: {join(parts)}."
+    return f"{pluralize(len(checks), 'check')}: {join(parts)}."
 
 
-def gate_markdown(lines: Sequence[Check], rules: Rules) -> str:
+def gate_markdown(checks: Sequence[Check], rules: Rules) -> str:
     """Return a Markdown table of the checks, failures first, with a caption and a summary."""
-    ordered = sorted(lines, key=lambda line: WORST.index(line.verdict))
-    table = tabulate([_row(line) for line in ordered], HEADERS, tablefmt="pipe", disable_numparse=True)
+    ordered = sorted(checks, key=lambda check: WORST.index(check.verdict))
+    table = tabulate([_row(check) for check in ordered], HEADERS, tablefmt="pipe", disable_numparse=True)
     caption = (
         "Accuracies and floors in percent, drops and tolerances in points. Each bound of a drop is one-sided at "
         f"confidence {1 - rules.alpha:.4g}. FAIL: a drop beyond chance and beyond the tolerance, or an accuracy below "
         "its floor; PASS: a drop beyond the tolerance is excluded, or no image changed."
     )
-    parts = [table, caption, *([FILES_ONLY] if rules.scope == WEIGHTS else []), summary(lines)]
+    parts = [table, caption, *([FILES_ONLY] if rules.scope == WEIGHTS else []), summary(checks)]
     return "\n\n".join(parts)
 
 
-def numbers(lines: Sequence[Check]) -> list[str]:
+def numbers(checks: Sequence[Check]) -> list[str]:
     """Return one short line per check with the accuracies before and now. The text is ASCII if all names are ASCII."""
-    has_several_names = len({line.name for line in lines}) > 1
-    return [f"{line.name} {_numbers(line)}" if has_several_names else _numbers(line) for line in lines]
+    has_several_names = len({check.name for check in checks}) > 1
+    texts = [f"{check.name} {_numbers(check)}" if has_several_names else _numbers(check) for check in checks]
+    return [one_line(text) for text in texts]
 
 
-def _numbers(line: Check) -> str:
-    if line.before is None and line.after is None:
-        return f"{line.metric}: {line.verdict} ({_plain(line.why)})"
-    limit = f"tolerance {line.tolerance:g}" if line.tolerance is not None else ""
-    limit = f"floor {line.floor:g}" if line.floor is not None else limit
-    drop = f"drop {100 * line.judgement.drop:+.2f}" if line.judgement is not None else ""
-    figures = f"baseline {_percent(line.before) or 'none'}, now {_percent(line.after) or 'none'}"
-    return f"{line.metric}: {', '.join(filter(None, [figures, drop, limit]))}: {line.verdict} ({_plain(line.why)})"
+def _numbers(check: Check) -> str:
+    if check.before is None and check.after is None:
+        return f"{check.metric}: {check.verdict} ({check.why})"
+    limit = f"tolerance {check.tolerance:g}" if check.tolerance is not None else ""
+    limit = f"floor {check.floor:g}" if check.floor is not None else limit
+    drop = f"drop {100 * check.judgement.drop:+.2f}" if check.judgement is not None else ""
+    figures = f"baseline {_percent(check.before) or 'none'}, now {_percent(check.after) or 'none'}"
+    return f"{check.metric}: {', '.join(filter(None, [figures, drop, limit]))}: {check.verdict} ({check.why})"
 
 
-def _row(line: Check) -> tuple[str, ...]:
+def _row(check: Check) -> tuple[str, ...]:
     return (
-        line.name,
-        line.metric,
-        line.size,
-        _percent(line.before),
-        _percent(line.after),
-        _drop(line),
-        "" if line.n_regressed is None else str(line.n_regressed),
-        "" if line.n_improved is None else str(line.n_improved),
-        f"floor {line.floor:g}" if line.floor is not None else "" if line.tolerance is None else f"{line.tolerance:g}",
-        f"{SIGNS[line.verdict]} {line.verdict}",
-        _plain(line.why).replace("|", "\\|").replace("<", "\\<"),
+        markdown(check.name),
+        markdown(check.metric),
+        check.size,
+        _percent(check.before),
+        _percent(check.after),
+        _drop(check),
+        "" if check.n_regressed is None else str(check.n_regressed),
+        "" if check.n_improved is None else str(check.n_improved),
+        f"floor {check.floor:g}"
+        if check.floor is not None
+        else ""
+        if check.tolerance is None
+        else f"{check.tolerance:g}",
+        f"{SIGNS[check.verdict]} {check.verdict}",
+        markdown(check.why),
     )
-
-
-def _plain(text: str) -> str:
-    """Replace line breaks and control characters by spaces.
-
-    Messages of third-party code may contain such characters, which are invalid in XML and disturb terminals.
-    """
-    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def _percent(fraction: float | None) -> str:
     return "" if fraction is None else f"{100 * fraction:.1f}"
 
 
-def _drop(line: Check) -> str:
-    judgement = line.judgement
+def _drop(check: Check) -> str:
+    judgement = check.judgement
     return (
         ""
         if judgement is None
@@ -97,26 +95,26 @@ def _drop(line: Check) -> str:
     )
 
 
-def gate_data(lines: Sequence[Check]) -> list[dict[str, Any]]:
+def gate_data(checks: Sequence[Check]) -> list[dict[str, Any]]:
     """Return the checks as JSON data: accuracies in percent, drops in points, null for missing values."""
     return [
         {
-            "run": line.name,
-            "metric": line.metric,
-            "verdict": str(line.verdict),
-            "why": line.why,
-            "baseline": _points(line.before),
-            "now": _points(line.after),
-            "drop": _points(line.judgement.drop if line.judgement else None),
-            "drop_lo": _points(line.judgement.low if line.judgement else None),
-            "drop_hi": _points(line.judgement.high if line.judgement else None),
-            "n_regressed": line.n_regressed,
-            "n_improved": line.n_improved,
-            "tolerance": line.tolerance,
-            "floor": line.floor,
-            "on": line.size,
+            "run": check.name,
+            "metric": check.metric,
+            "verdict": str(check.verdict),
+            "why": check.why,
+            "baseline": _points(check.before),
+            "now": _points(check.after),
+            "drop": _points(check.judgement.drop if check.judgement else None),
+            "drop_lo": _points(check.judgement.low if check.judgement else None),
+            "drop_hi": _points(check.judgement.high if check.judgement else None),
+            "n_regressed": check.n_regressed,
+            "n_improved": check.n_improved,
+            "tolerance": check.tolerance,
+            "floor": check.floor,
+            "on": check.size,
         }
-        for line in lines
+        for check in checks
     ]
 
 
@@ -124,7 +122,7 @@ def _points(fraction: float | None) -> float | None:
     return None if fraction is None else round(100 * fraction, 4)
 
 
-def gate_junit(lines: Sequence[Check], rules: Rules) -> bytes:
+def gate_junit(checks: Sequence[Check], rules: Rules) -> bytes:
     """Return JUnit XML with one test case per check.
 
     A check that does not pass the gate is a failure. An undecided check that passes is skipped.
@@ -132,12 +130,13 @@ def gate_junit(lines: Sequence[Check], rules: Rules) -> bytes:
     from junitparser import Failure, JUnitXml, Skipped, TestCase, TestSuite
 
     suite = TestSuite("bench check")
-    for line in lines:
-        case = TestCase(line.metric if line.floor is None else f"{line.metric} floor", classname=line.name)
-        message = f"{_plain(_numbers(line))}" + (f"; drop {_drop(line)} points" if line.judgement else "")
-        if not passed(line, rules):
+    for check in checks:
+        metric = check.metric if check.floor is None else f"{check.metric} floor"
+        case = TestCase(one_line(metric), classname=one_line(check.name))
+        message = one_line(_numbers(check)) + (f"; drop {_drop(check)} points" if check.judgement else "")
+        if not passed(check, rules):
             case.result = [Failure(message)]
-        elif line.verdict is Verdict.UNDECIDED:
+        elif check.verdict is Verdict.UNDECIDED:
             case.result = [Skipped(message)]
         case.system_out = message
         suite.add_testcase(case)

@@ -1,6 +1,6 @@
 """Compare runs with a baseline for every metric of the baseline, and check floors.
 
-A floor is a minimum accuracy of every current network, independent of the baseline.
+A floor is a minimum accuracy of each run in the results, independent of the baseline.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from bench.core.errors import BenchError
 from bench.core.vocabulary import CLEAN
 from bench.core.words import pluralize
 from bench.gate.baseline import Baseline, CellOutcomes, RunOutcomes
-from bench.gate.checks import NO_RUN, Check, Gate, at_chance, nothing_compared
+from bench.gate.checks import NO_RUN, Check, CheckInputs, fail_at_chance, fail_if_idle
 from bench.gate.rules import CORRUPTIONS, FLOOR, WEIGHTS, Rules, Scope, check_points, named, names_of
 from bench.gate.scopes import by_image, over_seeds
 from bench.gate.snapshot import Snapshot, name_of
@@ -23,8 +23,8 @@ from bench.leaderboard.corruption_cells import STANDARD_COLUMNS
 from bench.statistics.accuracy_drop import share_bounds
 
 
-def floor_lines(before: Sequence[RunOutcomes], after: Sequence[RunOutcomes], gate: Gate) -> Iterator[Check]:
-    """Yield one check per current network and metric with a floor. ``before`` and ``after`` are of one recipe.
+def floor_checks(before: Sequence[RunOutcomes], after: Sequence[RunOutcomes], inputs: CheckInputs) -> Iterator[Check]:
+    """Yield one check per current run and metric with a floor. ``before`` and ``after`` are of one recipe.
 
     The floor is compared with the measured accuracy. If a lower robust accuracy is known on the same images, the floor
     is compared with this lower accuracy. ``why`` names the compared accuracy, and mentions the one-sided confidence
@@ -32,7 +32,7 @@ def floor_lines(before: Sequence[RunOutcomes], after: Sequence[RunOutcomes], gat
     """
     metrics = dict.fromkeys(metric for run in (*before, *after) for metric in run.cells)
     for metric in metrics:
-        floor = named(metric, gate.rules.floors)
+        floor = named(metric, inputs.rules.floors)
         if floor is None:
             continue
         accuracy_before = next((run.cells[metric].accuracy for run in before if metric in run.cells), None)
@@ -47,13 +47,14 @@ def floor_lines(before: Sequence[RunOutcomes], after: Sequence[RunOutcomes], gat
                 worst=Verdict.FAIL,
             )
         for run in after:
-            yield at_chance(
-                _line(run, metric, floor, _accuracy(before, run, metric, accuracy_before), gate), _chance(run, gate)
+            yield fail_at_chance(
+                _floor_check(run, metric, floor, _accuracy(before, run, metric, accuracy_before), inputs),
+                _chance(run, inputs),
             )
 
 
-def _chance(run: RunOutcomes, gate: Gate) -> str:
-    return gate.at_chance.get(name_of(run), "")
+def _chance(run: RunOutcomes, inputs: CheckInputs) -> str:
+    return inputs.at_chance.get(name_of(run), "")
 
 
 def _accuracy(before: Sequence[RunOutcomes], run: RunOutcomes, metric: str, otherwise: float | None) -> float | None:
@@ -62,15 +63,15 @@ def _accuracy(before: Sequence[RunOutcomes], run: RunOutcomes, metric: str, othe
     return next(same, otherwise)
 
 
-def _line(run: RunOutcomes, metric: str, floor: float, before: float | None, gate: Gate) -> Check:
+def _floor_check(run: RunOutcomes, metric: str, floor: float, before: float | None, inputs: CheckInputs) -> Check:
     name, cell = name_of(run), run.cells.get(metric)
     make_check = partial(Check, name, metric, before=before, floor=floor, worst=Verdict.FAIL)
-    if (name, metric) in gate.failures:
-        return make_check(Verdict.FAIL, gate.failures[name, metric])
+    if (name, metric) in inputs.failures:
+        return make_check(Verdict.FAIL, inputs.failures[name, metric])
     if cell is None:
         return make_check(Verdict.FAIL, "missing: the run has no cell of this metric")
-    verdict, why = _against(cell, floor, gate.rules.alpha)
-    lower = gate.lowest.get((name, metric))
+    verdict, why = _against(cell, floor, inputs.rules.alpha)
+    lower = inputs.lowest.get((name, metric))
     if verdict is Verdict.PASS and lower is not None and 100 * lower.accuracy < floor:
         verdict, why = Verdict.FAIL, f"{lower.text} is below the floor {floor:g}"
     if verdict is Verdict.PASS and run.flags and metric != CLEAN and CORRUPTIONS not in names_of(metric):
@@ -109,11 +110,11 @@ def check(baseline: Baseline, now: Snapshot, rules: Rules) -> list[Check]:
     check_points(
         rules.floors, [*metrics, *(m for run in now.runs for m in run.cells), *(m for _, m in now.failures)], FLOOR
     )
-    gate = Gate(rules, {**baseline.tolerances, **rules.tolerances}, now.failures, now.at_chance, now.lowest)
-    lines = [line for group in groups for line in _checked(group, gate)]
-    lines += [line for runs in _new_recipes(baseline, now) for line in floor_lines((), runs, gate)]
-    lines += _new_failures(groups, now)
-    return lines + nothing_compared(lines, rules)
+    inputs = CheckInputs(rules, {**baseline.tolerances, **rules.tolerances}, now.failures, now.at_chance, now.lowest)
+    checks = [item for group in groups for item in _checked(group, inputs)]
+    checks += [item for runs in _new_recipes(baseline, now) for item in floor_checks((), runs, inputs)]
+    checks += _new_failures(groups, now)
+    return checks + fail_if_idle(checks, rules)
 
 
 def unchecked(baseline: Baseline, now: Snapshot, rules: Rules) -> list[str]:
@@ -149,7 +150,7 @@ def _groups(baseline: Baseline, now: Snapshot, scope: Scope) -> list[_Group]:
 
 
 def _new_recipes(baseline: Baseline, now: Snapshot) -> list[list[RunOutcomes]]:
-    """Return the current networks whose recipe is not in the baseline, grouped by recipe."""
+    """Return the current runs whose recipe is not in the baseline, grouped by recipe."""
     known_recipes, runs = {run.recipe for run in baseline.runs}, defaultdict(list)
     for run in now.runs:
         if run.recipe not in known_recipes:
@@ -195,13 +196,13 @@ def _retrained(
     return bool(after) and (not pairs or any(old.weights_sha != new.weights_sha for old, new in pairs))
 
 
-def _checked(group: _Group, gate: Gate) -> list[Check]:
+def _checked(group: _Group, inputs: CheckInputs) -> list[Check]:
     if group.over_seeds:
-        lines = list(over_seeds(group.before, group.after, gate))
+        checks = list(over_seeds(group.before, group.after, inputs))
     else:
         pairs = zip(group.before, group.partners, strict=True)
-        lines = [line for old, new in pairs for line in by_image(old, new, gate)]
-    return lines + list(floor_lines(group.before, group.after, gate))
+        checks = [item for old, new in pairs for item in by_image(old, new, inputs)]
+    return checks + list(floor_checks(group.before, group.after, inputs))
 
 
 def _compared(groups: Sequence[_Group]) -> set[tuple[str, str]]:

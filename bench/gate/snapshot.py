@@ -74,7 +74,7 @@ class Snapshot:
 
     runs: tuple[RunOutcomes, ...]
     failures: Mapping[tuple[str, str], str]  # reason by run name and metric
-    at_chance: Mapping[str, str] = field(default_factory=dict)  # sentence by run name
+    at_chance: Mapping[str, str] = field(default_factory=dict)  # such as "no better than chance", by run name
     replaced: Mapping[tuple[str, str], str] = field(default_factory=dict)  # settings by run name and metric
     lowest: Mapping[tuple[str, str], Lower] = field(default_factory=dict)  # lowest accuracy by run name and metric
 

@@ -43,7 +43,7 @@ class Evidence(Protocol):
 
 
 @dataclass(frozen=True)
-class Verdicts:
+class ImageEvidence:
     """Outcomes of two networks on the same images, each image correctly classified or misclassified."""
 
     n_regressed: int
@@ -78,7 +78,7 @@ class Verdicts:
 
 
 @dataclass(frozen=True)
-class Shares:
+class ShareEvidence:
     """Outcomes of two networks on the same images over several cells, for the mean over corruptions.
 
     Each entry is the share of cells, in [0, 1], in which the image is correctly classified.
@@ -115,7 +115,7 @@ class Shares:
 
 
 @dataclass(frozen=True)
-class Trainings:
+class SeedEvidence:
     """Outcomes of retrained weights: several seeds before and several after, on the same images."""
 
     before: NDArray[np.float64]  # (seeds before, images)

@@ -9,6 +9,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from bench.core.columns import LOWEST
+from bench.core.inert import markdown, markdown_code
 from bench.core.vocabulary import marks
 from bench.leaderboard.report import bound
 from bench.results.chance_level import CHANCE
@@ -84,7 +85,7 @@ HEADERS = (
 )  # fmt: skip
 FEW_SEEDS = 8  # with fewer seeds, the smallest possible p-value is also shown
 CAPTION = (
-    "Differences from `{}` in points, with 95 % intervals over seeds and images, or over images only with one seed. "
+    "Differences from {} in points, with 95 % intervals over seeds and images, or over images only with one seed. "
     "The p-values are uncorrected. A finding is based on one of them, at 0.05 after Holm's correction for the table. "
     "Lowest known: robust accuracy of the reference → of the variant at this budget over all attacks, including those "
     "of the audit."
@@ -97,9 +98,9 @@ def comparison_markdown(comparison: pd.DataFrame) -> str:
         return ""
     identifying, reference = _identifying_columns(comparison), "/".join(comparison["reference"].unique())
     rows = [_cells(row, identifying) for _, row in comparison.iterrows()]
-    headers = [header.format(reference) for header in HEADERS]
+    headers = [header.format(markdown(reference)) for header in HEADERS]
     table: str = tabulate(rows, headers=headers, tablefmt="pipe", disable_numparse=True)
-    return f"{table}\n\n{CAPTION.format(reference)}"
+    return f"{table}\n\n{CAPTION.format(markdown_code(reference))}"
 
 
 def _identifying_columns(comparison: pd.DataFrame) -> list[str]:
@@ -113,16 +114,16 @@ def _identifying_columns(comparison: pd.DataFrame) -> list[str]:
 
 def _cells(row: pd.Series[Any], names: list[str]) -> list[str]:
     return [
-        ":".join(str(row[name]) for name in names),
-        row["metric"],
-        _accuracy(row["acc_reference"], row["flags_reference"], row["metric"]),
-        _accuracy(row["acc"], row["flags"], row["metric"]),
+        markdown(":".join(str(row[name]) for name in names)),
+        markdown(row["metric"]),
+        markdown(_accuracy(row["acc_reference"], row["flags_reference"], row["metric"])),
+        markdown(_accuracy(row["acc"], row["flags"], row["metric"])),
         "" if pd.isna(row["diff"]) else f"{row['diff']:+.1f} [{row['diff_lo']:+.1f}, {row['diff_hi']:+.1f}]",
         _lowest(row),
         _p(row["p_checkpoint"]),
         _p_variant(row),
-        _finding(row),
-        "" if pd.isna(row["audit"]) else row["audit"],
+        markdown(_finding(row)),
+        "" if pd.isna(row["audit"]) else markdown(row["audit"]),
     ]
 
 

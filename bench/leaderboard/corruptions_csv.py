@@ -15,6 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from bench.core.errors import BenchError
+from bench.core.inert import csv_cell, from_csv
 from bench.core.limits import TABLE
 from bench.core.number_text import parse_number
 from bench.leaderboard.corruption_cells import all_accuracies
@@ -46,8 +47,9 @@ def corruptions_table(rows: Mapping[str, Accuracies], kinds: Sequence[str]) -> p
 
 
 def to_csv(frame: pd.DataFrame) -> bytes:
-    """Format a :func:`corruptions_table` as CSV with all digits."""
-    return frame.to_csv(lineterminator="\n").encode()
+    """Format a :func:`corruptions_table` as CSV with all digits, and texts as by :func:`bench.core.inert.csv_cell`."""
+    texts = frame.rename(index=csv_cell, columns=csv_cell)
+    return texts.to_csv(lineterminator="\n").encode()
 
 
 def read_corruptions(path: Path) -> dict[str, Accuracies]:
@@ -81,7 +83,7 @@ def _columns(kinds: Sequence[str], severities: Sequence[str], *, where: str) -> 
             )
         if (kind, known[severity]) in columns:
             raise BenchError(f"{where}: {kind} has two columns of severity {severity}; remove one of them.")
-        columns.append((kind, known[severity]))
+        columns.append((from_csv(kind), known[severity]))
     return columns
 
 
@@ -93,7 +95,7 @@ def _rows(lines: Iterator[list[str]], columns: Sequence[Column], *, where: str) 
             raise BenchError(
                 f"{where}: the row {first!r} must have a name, {len(columns)} fields and a number in at least one."
             )
-        name, *cells = line
+        name, *cells = from_csv(line[0]), *line[1:]
         if name in names:
             raise BenchError(f"{where} has two rows {name!r}; remove one of them.")
         names.add(name)

@@ -180,7 +180,7 @@ def lowest_known(
     )
 
 
-def lowest_of_runs(cells: Iterable[Cell], audits: Audits, outcomes: Outcomes) -> LowestKnown:
+def lowest_accuracies(cells: Iterable[Cell], audits: Audits, outcomes: Outcomes) -> LowestKnown:
     """Return the lowest known robust accuracy of every run at each of its budgets."""
     runs: dict[str, list[Cell]] = defaultdict(list)
     for run, cell in cells:

@@ -28,6 +28,8 @@ Value = float | int | str | None
 Unit = Literal["percent", "distance", "ratio", "text"]
 Scope = Literal["row", "corruptions", "kind", "norm", "budget"]
 
+LARGEST_INTEGER = 2**63 - 1  # largest whole number that a column of integers holds
+
 NORM, EPS, KIND = "<norm>", "<eps>", "<kind>"  # placeholders in the name of a column
 
 #: Required placeholders in the name of a column, by scope.
@@ -209,6 +211,8 @@ def _problem(suffix: str, value: object, unit: Unit) -> str:
         return f"{type(value).__name__}; return a number, a text or None"
     if isinstance(value, float) and math.isinf(value):
         return f"{value}; return a finite number or None"
+    if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
+        return f"a whole number of {len(str(abs(value)))} digits; return at most {LARGEST_INTEGER}, or a float"
     if is_count(suffix) and not isinstance(value, int | None):
         return f"{value!r} for the suffix {suffix!r}; return a whole number or None"
     if isinstance(value, str) and not suffix and unit != "text":

@@ -19,6 +19,7 @@ from bench.core.columns import (
     P_DIGITS,
     RATIO_COLUMNS,
 )
+from bench.core.inert import markdown
 from bench.core.vocabulary import CLEAN, marks
 from bench.leaderboard.registry import Unit
 from bench.results.audit_verdict import FAILED
@@ -76,12 +77,14 @@ def board_markdown(board: pd.DataFrame) -> str:
     lowest = [c for c in map(str, board.columns) if c.startswith(f"{LOWEST}@") and f"{c}_n" in board]
     errors = [*lowest, *errors]
     rows = [
-        [_plain(row[c]) for c in shown] + [_metric(row, m) for m in accuracies] + [_error(row[e]) for e in errors]
+        [markdown(_plain(row[c])) for c in shown]
+        + [_metric(row, m) for m in accuracies]
+        + [_error(row[e]) for e in errors]
         for _, row in board.iterrows()
     ]
     headers = [*shown, *(_header(board, m) for m in accuracies)]
     headers += [_header(board, e).replace(LOWEST, "lowest known") if e in lowest else e for e in errors]
-    table: str = tabulate(rows, headers=headers, tablefmt="pipe", disable_numparse=True)
+    table: str = tabulate(rows, headers=list(map(markdown, headers)), tablefmt="pipe", disable_numparse=True)
     return table
 
 
@@ -108,7 +111,7 @@ def _metric(row: pd.Series[Any], metric: str) -> str:
     flags = [] if pd.isna(row[f"{metric}_flags"]) else row[f"{metric}_flags"].split(";")
     text = f"{bound(metric, flags)}{value:.1f} [{row[f'{metric}_lo']:.1f}, {row[f'{metric}_hi']:.1f}]"
     text = text if pd.isna(difference) else f"{text} {difference:+.1f}"
-    return text + marks(flags)
+    return text + markdown(marks(flags))
 
 
 def bound(metric: str, flags: Sequence[str]) -> str:

@@ -19,7 +19,7 @@ from bench.leaderboard.accuracies import accuracy_values
 from bench.leaderboard.collapse import collapse_values
 from bench.leaderboard.comparison import comparison_table
 from bench.leaderboard.corruptions_csv import corruptions_csv
-from bench.leaderboard.lowest_known import lowest_of_runs
+from bench.leaderboard.lowest_known import lowest_accuracies
 from bench.leaderboard.ranking import ranked
 from bench.leaderboard.references import reference_of, same_split
 from bench.leaderboard.registry import (
@@ -74,7 +74,7 @@ def write_tables(store: Store, config: TableConfig | None = None, *, intervals: 
     accuracies = accuracy_columns(rows)
     board, units = board_table(rows, accuracies, outcomes, config), column_units(metric_columns(rows))
     comparison = comparison_table(rows, accuracies, outcomes, config.against)
-    lowest = lowest_of_runs(cells, audits, outcomes)
+    lowest = lowest_accuracies(cells, audits, outcomes)
     dropped = {m + s for m in accuracies for s in METRIC_SUFFIXES if s not in DEFAULT_SUFFIXES and not intervals}
     write_atomic(store.root / "results.csv", to_csv(results_table(cells, diagnoses, audits, lowest)))
     write_atomic(store.root / "leaderboard.csv", to_csv(rounded(board[[c for c in board if c not in dropped]], units)))

@@ -25,7 +25,7 @@ def contact_sheet(sheet: Mapping[str, Sequence[NDArray[np.uint8]]], families: Ma
     side = max(max(picture.shape[:2]) for pictures in sheet.values() for picture in pictures)
     inches = 1.05 * side * math.ceil(SMALLEST / side) / DPI  # at least one pixel of the sheet per image pixel
     figure = Figure(figsize=(inches * columns + 1.4, inches * len(kinds) + 0.6), layout="compressed")
-    figure.suptitle(title, fontsize=9)
+    figure.suptitle(title, fontsize=9, parse_math=False)
     axes = figure.subplots(len(kinds), columns, squeeze=False)
     for row, kind in zip(axes, kinds, strict=True):
         row[0].set_ylabel(f"{kind}\n{families[kind]}", rotation=0, ha="right", va="center", fontsize=7)

@@ -9,7 +9,7 @@ from bench.results.audit_verdict import DECISIVE, all_findings, passes_per_image
 from bench.results.chance_level import CHANCE
 
 
-def sentence(run: RunRecord, record: AuditRecord, *, at_chance: bool) -> str:
+def audit_sentence(run: RunRecord, record: AuditRecord, *, at_chance: bool) -> str:
     """Return the result of the audit of ``run`` with its figures as one sentence.
 
     ``at_chance`` is True if the clean accuracy of the run on these images is no better than chance. The sentence then

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from bench.core.columns import SAMPLE_COLUMNS
 from bench.core.errors import BenchError
+from bench.core.inert import csv_id, from_csv_id
 from bench.core.number_text import parse_integer, parse_number
 
 
@@ -28,12 +29,15 @@ class Sample(NamedTuple):
 
 
 def dump_samples(samples: Sequence[Sample]) -> bytes:
-    """Return the content of the CSV file of ``samples``, with the columns SAMPLE_COLUMNS."""
+    """Return the content of the CSV file of ``samples``, with the columns SAMPLE_COLUMNS.
+
+    Ids are written by :func:`bench.core.inert.csv_id`.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(SAMPLE_COLUMNS)
     for sample in samples:
-        writer.writerow(["" if value is None else value for value in sample])
+        writer.writerow([csv_id(sample.sample_id), *("" if value is None else value for value in sample[1:])])
     return text.getvalue().encode()
 
 
@@ -68,4 +72,6 @@ def _parse(row: list[str]) -> Sample:
     value = parse_number(distance) if distance else None
     if value is not None and value < 0:
         raise ValueError(f"distance {distance} is below 0")
-    return Sample(sample_id, parse_integer(label), parse_integer(clean_pred), parse_integer(adv_pred), value)
+    return Sample(
+        from_csv_id(sample_id), parse_integer(label), parse_integer(clean_pred), parse_integer(adv_pred), value
+    )

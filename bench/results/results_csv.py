@@ -10,6 +10,7 @@ import pandas as pd
 
 from bench.core.columns import AUDIT_COLUMNS, COUNT_COLUMNS, DIAGNOSTIC_COLUMNS, LOWEST, RESULT_COLUMNS
 from bench.core.epsilon import format_eps
+from bench.core.inert import csv_cell
 from bench.core.records import AuditRecord, DiagnosisRecord, EvalRecord, PluginCode, RunRecord
 from bench.core.specs import CorruptionSpec, ModelSpec, Norm
 from bench.core.vocabulary import CLEAN
@@ -80,17 +81,17 @@ CORRUPTION_FIELDS = {
 
 def all_cells(store: Store) -> list[Cell]:
     """Return the cells of all runs, with any status. Cells of replaced weights are excluded."""
-    return [(run, cell) for run in store.runs() for cell in present_cells(run, store)]
+    return [(run, cell) for run in store.runs() for cell in current_cells(run, store)]
 
 
-def present_cells(run: RunRecord, store: Store) -> list[EvalRecord]:
+def current_cells(run: RunRecord, store: Store) -> list[EvalRecord]:
     """Return the cells of the current weights of a run, with any status."""
     return [cell for cell in store.cells(run.run_id) if cell.weights_sha == run.weights_sha]
 
 
 def run_at_chance(run: RunRecord, data_sha: str, store: Store) -> bool:
     """Check whether the clean accuracy of the current weights of a run on this test split is no better than chance."""
-    return (run.run_id, data_sha) in runs_at_chance((run, cell) for cell in present_cells(run, store))
+    return (run.run_id, data_sha) in runs_at_chance((run, cell) for cell in current_cells(run, store))
 
 
 def result_row(
@@ -171,7 +172,7 @@ def results_table(
     at_chance, rows = runs_at_chance(cells), []
     for run, cell in cells:
         key = run.run_id, cell.spec.data_sha
-        known = lowest_at(cell, lowest)
+        known = lowest_accuracy_at(cell, lowest)
         row = result_row(run, cell, at_chance=key in at_chance, lowest=known) | _diagnosis(diagnoses.get(run.run_id))
         rows.append(row | audit_values(audits.get(key), cell, at_chance=key in at_chance))
     plugins = sorted({column for record in diagnoses.values() for column in record.values} - DIAGNOSTIC_COLUMNS.keys())
@@ -182,7 +183,7 @@ def results_table(
     return table.sort_values(keys, kind="stable", ignore_index=True)
 
 
-def lowest_at(cell: EvalRecord, lowest: LowestKnown) -> Known | None:
+def lowest_accuracy_at(cell: EvalRecord, lowest: LowestKnown) -> Known | None:
     """Return the lowest known robust accuracy at the budget of the cell; None for a cell without an attack."""
     attack = cell.spec.attack
     if attack is None:
@@ -227,5 +228,24 @@ def all_audits(store: Store) -> dict[tuple[str, str], AuditRecord]:
 
 
 def to_csv(table: pd.DataFrame) -> bytes:
-    """Return a table as CSV with LF line ends, without an index, and with floats in their shortest exact form."""
-    return table.to_csv(index=False, lineterminator="\n").encode()
+    """Return a table as CSV with LF line ends, without an index, and with floats in their shortest exact form.
+
+    Texts and names of columns are written by :func:`bench.core.inert.csv_cell`.
+    """
+    return inert_table(table).to_csv(index=False, lineterminator="\n").encode()
+
+
+def inert_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table with texts and names of columns as cells of a CSV file, see :mod:`bench.core.inert`."""
+    result = table.copy(deep=False)
+    result.columns = result.columns.map(lambda name: csv_cell(str(name)))
+    for position, (_, column) in enumerate(table.items()):
+        texts = {value for value in column.unique() if isinstance(value, str)} if _has_texts(column) else set()
+        cells = {text: cell for text in texts if (cell := csv_cell(text)) != text}
+        if cells:
+            result.isetitem(position, [cells.get(value, value) for value in column])
+    return result
+
+
+def _has_texts(column: pd.Series[Any]) -> bool:
+    return pd.api.types.is_object_dtype(column) or pd.api.types.is_string_dtype(column)

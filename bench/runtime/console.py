@@ -1,7 +1,9 @@
 """Make stdout and stderr robust: encoding errors, closed pipes and full disks do not change the exit code.
 
-Characters that the encoding of the console lacks are transliterated (``ε`` as ``eps``). Output to a closed pipe is
-discarded, so that ``bench check … | head -1`` ends with the exit code of the check.
+All text is made inert: escape sequences and other characters that a terminal obeys are printed as their escapes, see
+:mod:`bench.core.inert`. Only progress bars write escape sequences, through :func:`bars_stream`. Characters that the
+encoding of the console lacks are transliterated (``ε`` as ``eps``). Output to a closed pipe is discarded, so that
+``bench check … | head -1`` ends with the exit code of the check.
 """
 
 from __future__ import annotations
@@ -13,8 +15,12 @@ import io
 import os
 import sys
 import unicodedata
+from typing import TextIO, cast
+
+from bench.core.inert import LONGEST, one_line, shortened, terminal
 
 ERRORS = "bench_transliterate"
+MESSAGE = 4 * LONGEST  # maximum number of characters of a line on stderr
 
 #: ASCII replacements of printed symbols. Other characters lose their accents or become "?".
 ASCII = {
@@ -37,6 +43,11 @@ def plain(text: str, encoding: str) -> str:
     return text.encode(encoding, ERRORS).decode(encoding)
 
 
+def say(text: str) -> None:
+    """Print one line to stderr. Line breaks are printed as escapes, and a very long text is cut."""
+    print(shortened(one_line(text), MESSAGE), file=sys.stderr, flush=True)
+
+
 def harden() -> None:
     """Replace ``sys.stdout`` and ``sys.stderr`` by streams that do not fail for encoding errors or closed pipes."""
     sys.stdout, sys.stderr = _hardened(sys.stdout), _hardened(sys.stderr)
@@ -50,15 +61,19 @@ def flush() -> None:
 
 
 class Output(io.TextIOWrapper):
-    """Text stream that transliterates, does not raise OSError, and discards all text after a failed write."""
+    """Inert text stream that transliterates, does not raise OSError, and discards all text after a failed write."""
 
     def write(self, text: str, /) -> int:
-        """Write ``text``, or discard it if the stream cannot be written. Return its length."""
+        """Write ``text``, inert, or discard it if the stream cannot be written. Return its length."""
+        self.write_bars(terminal(text))
+        return len(text)
+
+    def write_bars(self, text: str) -> None:
+        """Write ``text`` with its escape sequences, or discard it if the stream cannot be written."""
         try:
-            return super().write(text)
+            super().write(text)
         except OSError as error:
             self._discard(error)
-        return len(text)
 
     def flush(self) -> None:
         """Flush the stream, or discard its text if it cannot be written."""
@@ -73,6 +88,25 @@ class Output(io.TextIOWrapper):
             os.dup2(null.fileno(), self.fileno())
         if error.errno != errno.EPIPE and self is not sys.stderr:
             print(f"warning: the output cannot be written: {error.strerror or error}.", file=sys.stderr)
+
+
+class _Bars:
+    """The stream ``output`` for a library that draws with escape sequences, and writes no text of others."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+
+    def write(self, text: str) -> int:
+        self._output.write_bars(text)
+        return len(text)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._output, name)
+
+
+def bars_stream() -> TextIO:
+    """Return stderr for progress bars: escape sequences reach the terminal."""
+    return cast("TextIO", _Bars(sys.stderr)) if isinstance(sys.stderr, Output) else sys.stderr
 
 
 def _hardened(stream: object) -> Output | None:

@@ -66,7 +66,7 @@ def check_writable(folder: Path, option: str = "--results") -> None:
     probe.unlink()
 
 
-def without_mark(content: bytes) -> bytes:
+def without_byte_order_mark(content: bytes) -> bytes:
     """Return ``content`` without the UTF-8 byte order mark, which some editors write."""
     return content.removeprefix(codecs.BOM_UTF8)
 

@@ -13,7 +13,7 @@ from bench.core.errors import BenchError
 from bench.core.limits import PLUGIN
 from bench.core.paths import shown
 from bench.core.registry import REGISTRATIONS, Registration
-from bench.runtime.files import without_mark
+from bench.runtime.files import without_byte_order_mark
 from bench.runtime.input_files import read_input, resolved, status_of
 
 _LOADED: dict[Path, str] = {}  # hash by path of the plug-in
@@ -59,7 +59,7 @@ def content_sha(path: Path, loaded: Iterable[str]) -> str:
 
 def _code_sha(file: Path) -> str:
     """Return a hash of Python code that does not depend on line ends or on a byte order mark."""
-    return hashlib.sha256(without_mark(read_input(file, PLUGIN)).replace(b"\r\n", b"\n")).hexdigest()
+    return hashlib.sha256(without_byte_order_mark(read_input(file, PLUGIN)).replace(b"\r\n", b"\n")).hexdigest()
 
 
 def _imported(path: Path) -> list[Path]:

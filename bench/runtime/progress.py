@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
+from rich.text import Text
+
+from bench.core.inert import one_line, terminal
+from bench.runtime.console import bars_stream, say
 
 
 class Stage(Protocol):
@@ -37,6 +40,14 @@ class _Silent:
         pass
 
 
+class InertConsole(Console):
+    """Console that makes texts inert. While a bar is shown, everything that is printed passes through it."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print objects of rich unchanged, and texts without escape sequences."""
+        super().print(*(Text(terminal(o.plain)) if isinstance(o, Text) else o for o in objects), **options)
+
+
 class TerminalProgress(Progress):
     """One progress bar per stage, with accuracy, rate and remaining time."""
 
@@ -48,18 +59,18 @@ class TerminalProgress(Progress):
     def stage(self, title: str, *, total: int, unit: str) -> Iterator[Stage]:
         """Yield the progress bar of one stage. The bar is removed at the end."""
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
-            TextColumn("{task.fields[accuracy]}"),
-            TextColumn("{task.fields[rate]}"),
+            TextColumn("{task.fields[accuracy]}", markup=False),
+            TextColumn("{task.fields[rate]}", markup=False),
             TimeRemainingColumn(),
         )
         with Bars(*columns, console=self.console, transient=True) as bars:
-            yield _Bar(bars, bars.add_task(title, total=total, accuracy="", rate=""), unit)
+            yield _Bar(bars, bars.add_task(one_line(title), total=total, accuracy="", rate=""), unit)
 
     def line(self, text: str) -> None:
         """Print one line of text above the bars."""
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        self.console.print(one_line(text), highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 class _Bar:
@@ -88,7 +99,7 @@ class PlainProgress(Progress):
 
     def line(self, text: str) -> None:
         """Print one line of text."""
-        print(text, file=sys.stderr, flush=True)
+        say(text)
 
 
 class _Lines:
@@ -112,5 +123,5 @@ class _Lines:
 
 def choose_progress() -> Progress:
     """Return a TerminalProgress if stderr is a terminal, and a PlainProgress otherwise."""
-    console = Console(stderr=True)
+    console = InertConsole(file=bars_stream())
     return TerminalProgress(console) if console.is_terminal else PlainProgress()

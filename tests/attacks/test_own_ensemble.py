@@ -208,12 +208,12 @@ def test_in_l1_autopgd_has_its_own_numbers(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize(
     ("name", "backend", "sentence"),
     [
-        ("mim", "native", "'mim-10' has no l1 form; it has linf and l2"),
-        ("fgsm", "reference", "'fgsm' has no l1 form through foolbox; it has linf and l2"),
-        ("autoattack-plus", "native", "has no l1 form"),
+        ("mim", "native", "'mim-10' does not support l1; it supports linf and l2"),
+        ("fgsm", "reference", "'fgsm' does not support l1 through foolbox; it supports linf and l2"),
+        ("autoattack-plus", "native", "does not support l1"),
     ],
 )
-def test_what_has_no_l1_form_says_so(name: str, backend: Backend, sentence: str) -> None:
+def test_an_unsupported_norm_is_an_error(name: str, backend: Backend, sentence: str) -> None:
     with pytest.raises(BenchError, match=sentence):
         resolve(name, backend).spec("l1", 1.0, batch_size=8)
 

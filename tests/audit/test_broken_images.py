@@ -29,7 +29,7 @@ from bench.data import DataRequest, load_dataset
 from bench.data.tensors import load_images
 from bench.evaluation.cell import CellInput
 from bench.leaderboard.write_tables import rebuild
-from bench.results.audit_summary import broken_beyond_suite, sentence
+from bench.results.audit_summary import audit_sentence, broken_beyond_suite
 from bench.results.store import Store
 from bench.runtime.progress import Progress
 
@@ -78,7 +78,7 @@ def test_every_image_that_the_audit_broke_is_stored_and_counts(at_one_tenth: Pat
     row = rebuild(store).iloc[0]
     assert row["robust_acc_lowest@linf-0.1"] == pytest.approx(100 * (sum(s.correct for s in samples) - more) / 60)
     assert row["robust_acc_lowest@linf-0.1_audit_n"] == 60
-    assert f"; the attacks of the audit fooled {more} images more: " in sentence(
+    assert f"; the attacks of the audit fooled {more} images more: " in audit_sentence(
         store.runs()[0], record, at_chance=False
     )
 
@@ -125,7 +125,7 @@ def test_the_sentence_names_the_budget_as_it_was_written(tmp_path: Path) -> None
     evaluated(tmp_path, ["25/255"])
     store, record = stored_audit(tmp_path)
     assert record.budgets[0].eps_text == "25/255"
-    assert " % at linf 25/255" in sentence(store.runs()[0], record, at_chance=False)
+    assert " % at linf 25/255" in audit_sentence(store.runs()[0], record, at_chance=False)
 
 
 def test_a_budget_that_this_command_asked_for_is_audited(tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def budget_of(**changes: Any) -> BudgetAudit:
 
 
 def said_of(budget: BudgetAudit) -> str:
-    return sentence(RUN, dataclasses.replace(audit_record(RUN), budgets=(budget,)), at_chance=False)
+    return audit_sentence(RUN, dataclasses.replace(audit_record(RUN), budgets=(budget,)), at_chance=False)
 
 
 def test_the_sentence_shows_the_lowest_number_and_who_broke_what() -> None:

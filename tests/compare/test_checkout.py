@@ -42,21 +42,21 @@ def test_every_model_counts_by_robustbenchs_own_key() -> None:
     for model in read_checkout(MODEL_INFO):
         info = json.loads((MODEL_INFO / model.dataset / model.threat / f"{model.model}.json").read_text())
         key = info.get("external", info.get("autoattack_acc", info.get("corruptions_acc")))
-        assert (model.best_known, model.clean) == (float(key), float(info["clean_acc"]))
+        assert (model.lowest_known, model.clean) == (float(key), float(info["clean_acc"]))
 
 
 def test_what_is_read_of_a_file(tmp_path: Path) -> None:
     written(tmp_path, external="48.9", unreliable=True, footnote=None, colour="red")
     (model,) = read_checkout(tmp_path)
     assert (model.dataset, model.threat, model.model) == ("cifar10", "Linf", "Ours2026_R18")
-    assert (model.clean, model.robust, model.external, model.best_known) == (90.1, 50.2, 48.9, 48.9)
+    assert (model.clean, model.robust, model.external, model.lowest_known) == (90.1, 50.2, 48.9, 48.9)
     assert (model.eps, model.norm, model.unreliable) == ("8/255", "linf", True)
 
 
 def test_null_is_as_good_as_absent(tmp_path: Path) -> None:
     written(tmp_path, external=None, unreliable=None, reported=None)
     (model,) = read_checkout(tmp_path)
-    assert (model.best_known, model.unreliable) == (50.2, False)
+    assert (model.lowest_known, model.unreliable) == (50.2, False)
 
 
 def test_the_folder_says_on_which_board_a_model_is(tmp_path: Path) -> None:

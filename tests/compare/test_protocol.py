@@ -97,7 +97,7 @@ def test_robustbenchs_own_doubts_and_notes_stand_in_the_line() -> None:
     (line,) = robustbench_lines([dataclasses.replace(gowal, unreliable=True, additional_data=True)])
     assert (line.flags, line.bound, line.robust, line.autoattack) == (("unreliable",), "≤", 58.50, 58.63)
     assert line.notes == (
-        "under an attack other than AutoAttack (AutoAttack: 58.63)", "additional training data",
+        "robust accuracy under an attack other than AutoAttack (under AutoAttack: 58.63)", "additional training data",
     )  # fmt: skip
     (other,) = robustbench_lines([dataclasses.replace(gowal, eps="0.031")])
     assert other.protocol == dataclasses.replace(OURS, eps=0.031)
@@ -111,4 +111,4 @@ def test_every_network_of_the_tables_has_its_ratio_and_its_accuracy() -> None:
     (wide,) = [line for line in lines if line.model.startswith("WideIB") and line.protocol.dataset == "svhn"]
     assert (wide.clean, wide.robust) == (96.65, 0.228)
     (ours,) = [line for line in lines if line.model.startswith("IB") and line.protocol.dataset == "cifar100"]
-    assert (ours.model, ours.clean, ours.robust) == ("IB, called lpc here", 77.90, 0.247)
+    assert (ours.model, ours.clean, ours.robust) == ("IB, in this project lpc", 77.90, 0.247)

@@ -30,7 +30,7 @@ from records import audit_record, cell_record
 
 from bench.compare.model_info import ModelInfo, dump_model_info, parse_model_info, read_checkout
 from bench.compare.own_rows import our_lines, stored_lines
-from bench.compare.to_robustbench import model_info, number_of
+from bench.compare.to_robustbench import model_info, select_line
 from bench.core.records import EvalRecord, RunRecord
 
 RUN = run_on()
@@ -48,7 +48,7 @@ SOMETIMES = {
 
 def exported(*cells: EvalRecord, run: RunRecord = RUN, allow_protocol_mismatch: bool = False) -> ModelInfo:
     row = row_of(run, *cells)
-    line = number_of(run, our_lines([row], ["ours"], MadeOutcomes(), [row]), threat=None, eps=None)
+    line = select_line(run, our_lines([row], ["ours"], MadeOutcomes(), [row]), threat=None, eps=None)
     return model_info(run, line, additional_data=None, allow_protocol_mismatch=allow_protocol_mismatch)
 
 
@@ -108,7 +108,7 @@ def test_any_whole_run_is_read_again_from_robustbenchs_form(
     folder.mkdir(parents=True)
     (folder / "Ours.json").write_bytes(content)
     (model,) = read_checkout(folder.parents[2])
-    assert (model.clean, model.best_known, model.eps) == (clean / 100, robust / 100, "8/255")
+    assert (model.clean, model.lowest_known, model.eps) == (clean / 100, robust / 100, "8/255")
 
 
 def test_the_fields_of_a_run_under_attack() -> None:

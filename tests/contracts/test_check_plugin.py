@@ -33,6 +33,8 @@ ATTACKS = {
     "attack attached": ("leaves no gradients behind", "its result is attached to a graph"),
     "attack averages": ("independent of the batch", "pixels of images attacked alone differ by up to 0.2"),
     "attack hides-passes": ("costs what its entry states", "it made 20 forward .* states 0 to 0 forward"),
+    "attack hides-gradients": ("costs what its entry states", "made 1 forward and 1 backward .* up to 0 backward"),
+    "attack no-gradients": ("uses gradients as declared", "it makes no backward pass .* uses_gradient=True"),
     "attack does-not-report": ("stops at max_queries", "did not report which images max_queries stopped"),
     "attack does-not-stop": ("stops at max_queries", "it made 20 forward passes per image with max_queries=3"),
 }
@@ -45,6 +47,13 @@ MODELS = {
     "model model-detached": ("has a gradient at its input", "is zero for 8 of 8 images"),
     "variant variant-unused": ("trains with a finite loss that moves every parameter", "does not change head.unused"),
     "variant variant-infinite": ("trains with a finite loss that moves every parameter", "the loss became inf"),
+    "variant variant-detached": ("trains with a finite loss that moves every parameter", "the penalty has no gradient"),
+    "variant variant-vector": (
+        "trains with a finite loss that moves every parameter",
+        r"returned torch.float32 of shape \(6,\)",
+    ),
+    "variant variant-number": ("trains with a finite loss that moves every parameter", "the penalty returned int"),
+    "variant variant-whole": ("trains with a finite loss that moves every parameter", "returned torch.int64"),
     "variant variant-unknown-head": ("builds a network", "unknown head 'lineer'; did you mean 'linear'"),
 }
 DATA = {
@@ -63,6 +72,8 @@ DATA = {
         "has the declared number of classes and image size",
         "declares num_classes=3, but its images have 2",
     ),
+    "corruption silent": ("draws random numbers as declared", "it draws random numbers, but .* random=False"),
+    "corruption loud": ("draws random numbers as declared", "it does not draw random numbers, but .* random=True"),
     "diagnostic diagnostic-undefined": ("returns a number", "it is undefined for plain latents"),
     "diagnostic diagnostic-not-repeatable": ("repeatable", "two calls give"),
     "diagnostic diagnostic-of-two-classes": (

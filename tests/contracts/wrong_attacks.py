@@ -18,15 +18,24 @@ class Spec(NamedTuple):
     query_budget: QueryBudget | None
 
 
-def register(name: str, function: Any, *, passes: int = 0, source: str = "tests", bounded: bool = False) -> None:
-    cost = Cost(passes, passes, passes, 0)
+def register(
+    name: str,
+    function: Any,
+    *,
+    passes: int = 0,
+    backwards: int | None = None,
+    source: str = "tests",
+    bounded: bool = False,
+    uses_gradient: bool = False,
+) -> None:
+    cost = Cost(passes, passes if backwards is None else backwards, passes, 0)
     entry = AttackEntry(
         summary=name,
         source=source,
         function=lambda model, inputs, labels, *, norm, eps, rng, query_budget=None: function(
             model, inputs, labels, Spec(eps, query_budget), rng
         ),
-        uses_gradient=False,
+        uses_gradient=uses_gradient,
         norms=("linf",),
         cost=lambda params, num_classes: cost,
         bounded=bounded,
@@ -149,5 +158,7 @@ for function in (
     register(function.__name__.replace("_", "-"), function)
 register("leaves-gradients", leaves_gradients, passes=1)
 register("averages", averages, passes=1)
+register("hides-gradients", good, passes=1, backwards=0)
+register("no-gradients", does_not_report, passes=0, backwards=1, uses_gradient=True)
 register("does-not-report", does_not_report, bounded=True)
 register("does-not-stop", does_not_stop, passes=20, bounded=True)

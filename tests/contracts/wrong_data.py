@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.attacks.corruptions.registry import CORRUPTIONS, CorruptionEntry
 from bench.core.specs import Recipe
 from bench.data import DATASETS, DataRequest, Dataset
 from bench.data.registry import DatasetEntry
@@ -114,3 +115,21 @@ DIAGNOSTICS.register(
     DiagnosticEntry(summary="tests", definition="tests", invariant=True, better="", function=spread),
     origin=__file__,
 )
+
+CORRUPTION_FUNCTIONS = {
+    "silent": lambda images, share, draws: images * (draws.uniform(*images.shape[1:3], 1) < share),
+    "loud": lambda images, share, draws: (share * images).astype(np.float32),
+}
+for name, corruption in CORRUPTION_FUNCTIONS.items():
+    CORRUPTIONS.register(
+        name,
+        CorruptionEntry(
+            summary="tests",
+            source="tests",
+            family="noise",
+            function=corruption,
+            constants={"cifar": (0.9, 0.8, 0.7, 0.6, 0.5)},
+            random=name == "loud",
+        ),
+        origin=__file__,
+    )

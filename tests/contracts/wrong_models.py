@@ -93,7 +93,16 @@ for head in (Unused, Narrow):
 PENALTIES.register(
     "infinite", PenaltyEntry(summary="tests", source="tests", function=lambda z: z.sum() / 0), origin=__file__
 )
+PARTS = {
+    "detached": lambda z: z.detach().square().mean(),
+    "vector": lambda z: z.square().mean(1),
+    "number": lambda z: 1,
+    "whole": lambda z: z.square().mean().long(),
+}
+for name, function in PARTS.items():
+    PENALTIES.register(name, PenaltyEntry(summary="tests", source="tests", function=function), origin=__file__)
 VARIANT_SPECS = {
+    **{name: VariantSpec(penalty=name, schedule="constant", gamma=1.0) for name in PARTS},
     "good": VariantSpec(head="linear", latent_dim=4),
     "unused": VariantSpec(head="unused", latent_dim=4),
     "narrow": VariantSpec(head="narrow", latent_dim=4),

@@ -69,7 +69,10 @@ def test_every_metric_and_the_audit_have_a_line() -> None:
         (now(run(data="other", clean=cell(RIGHT))), "different test data: other here, d in the baseline"),
         (now(run(clean=cell(RIGHT, version=2))), "different settings: version is 2 here, 1 in the baseline"),
         (now(run(clean=cell(RIGHT, version=1, steps=5))), "steps is 5 here, not given in the baseline"),
-        (now(run(clean=cell(RIGHT, images="j"))), "different images"),
+        (
+            now(run(clean=cell(RIGHT, images="j"))),
+            "different images: 400 images on both sides, but with other ids, labels or order",
+        ),
         (now(run(clean=cell(RIGHT[:200], images="j"))), "different images: 200 images here, 400 in the baseline"),
         (now(run(), failures={("digits tiny:baseline:0", "clean"): "failed: out_of_memory"}), "failed: out_of_memory"),
     ],
@@ -225,6 +228,9 @@ def test_the_mean_over_corruptions_is_compared_by_shares() -> None:
     assert (same.why, same.before) == ("no image changed", pytest.approx(counts.mean() / 75))
     worse = only(before, now(run(corruptions_acc=cell(counts - 8, parts=75))), "corruptions_acc")
     assert worse.verdict is Verdict.FAIL
+    fewer = only(before, now(run(corruptions_acc=cell(counts.clip(max=74), parts=74))), "corruptions_acc")
+    assert fewer.verdict is Verdict.FAIL
+    assert fewer.why == "different corruptions: 74 cells here, 75 in the baseline"
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.gate.verdict import Shares, Trainings, Verdict, Verdicts, judge, needed
+from bench.gate.verdict import ImageEvidence, SeedEvidence, ShareEvidence, Verdict, judge, needed
 
 ALPHA = 0.01
 
 
 def verdict(n_regressed: int, n_improved: int, n: int = 1000, tolerance: float = 0.01) -> Verdict:
-    return judge(Verdicts(n_regressed, n_improved, n, right=n - n_improved), alpha=ALPHA, tolerance=tolerance).verdict
+    return judge(
+        ImageEvidence(n_regressed, n_improved, n, right=n - n_improved), alpha=ALPHA, tolerance=tolerance
+    ).verdict
 
 
 def share(tables: np.ndarray, wanted: Verdict, n: int = 1000, tolerance: float = 0.01) -> float:
@@ -23,7 +25,7 @@ def share(tables: np.ndarray, wanted: Verdict, n: int = 1000, tolerance: float =
 
 
 def test_nothing_changed_passes_however_few_the_images() -> None:
-    found = judge(Verdicts(0, 0, 3, right=3), alpha=ALPHA, tolerance=0.0)
+    found = judge(ImageEvidence(0, 0, 3, right=3), alpha=ALPHA, tolerance=0.0)
     assert (found.verdict, found.why) == (Verdict.PASS, "no image changed")
 
 
@@ -50,7 +52,7 @@ def test_equal_losses_and_gains_are_no_proof_that_nothing_was_lost() -> None:
 
 def test_gains_stand_against_losses() -> None:
     """34 lost and 10 gained is more than chance; the drop is 2.4 points, not 3.4."""
-    found = judge(Verdicts(34, 10, 1000, right=990), alpha=ALPHA, tolerance=0.03)
+    found = judge(ImageEvidence(34, 10, 1000, right=990), alpha=ALPHA, tolerance=0.03)
     assert found.drop == pytest.approx(0.024)
     assert found.low > 0
     assert found.verdict is Verdict.UNDECIDED
@@ -89,12 +91,12 @@ def test_a_true_drop_just_beyond_the_tolerance_passes_in_at_most_alpha_of_cases(
 def test_the_number_that_is_needed_is_the_first_that_decides(
     n_regressed: int, n_improved: int, tolerance: float
 ) -> None:
-    evidence = Verdicts(n_regressed, n_improved, 1000, right=1000 - n_improved)
+    evidence = ImageEvidence(n_regressed, n_improved, 1000, right=1000 - n_improved)
     enough = needed(evidence, alpha=ALPHA, tolerance=tolerance)
     assert enough is not None
 
     def decided(n: int) -> bool:
-        scaled = Verdicts(round(n_regressed * n / 1000), round(n_improved * n / 1000), n, right=n)
+        scaled = ImageEvidence(round(n_regressed * n / 1000), round(n_improved * n / 1000), n, right=n)
         low, high = scaled.bounds(ALPHA, n)
         return (low > 0 and evidence.drop > tolerance) or high <= tolerance
 
@@ -103,18 +105,21 @@ def test_the_number_that_is_needed_is_the_first_that_decides(
 
 
 def test_where_the_drop_is_the_tolerance_no_number_is_enough() -> None:
-    assert needed(Verdicts(10, 0, 1000, right=1000), alpha=ALPHA, tolerance=0.01) is None
-    found = judge(Verdicts(10, 0, 1000, right=1000), alpha=ALPHA, tolerance=0.01)
+    assert needed(ImageEvidence(10, 0, 1000, right=1000), alpha=ALPHA, tolerance=0.01) is None
+    found = judge(ImageEvidence(10, 0, 1000, right=1000), alpha=ALPHA, tolerance=0.01)
     assert found.why.startswith("no feasible number of images")
 
 
 def test_shares_of_several_cells() -> None:
     rng = np.random.default_rng(0)
     before = rng.integers(0, 76, 300) / 75
-    assert judge(Shares(before, before.copy()), alpha=ALPHA, tolerance=0.0).why == "no image changed"
-    assert judge(Shares(before, before - 0.05), alpha=ALPHA, tolerance=0.01).verdict is Verdict.FAIL
-    assert judge(Shares(before, before + rng.normal(0, 0.01, 300)), alpha=ALPHA, tolerance=0.01).verdict is Verdict.PASS
-    noisy = Shares(before, before + rng.normal(0, 0.3, 300))
+    assert judge(ShareEvidence(before, before.copy()), alpha=ALPHA, tolerance=0.0).why == "no image changed"
+    assert judge(ShareEvidence(before, before - 0.05), alpha=ALPHA, tolerance=0.01).verdict is Verdict.FAIL
+    assert (
+        judge(ShareEvidence(before, before + rng.normal(0, 0.01, 300)), alpha=ALPHA, tolerance=0.01).verdict
+        is Verdict.PASS
+    )
+    noisy = ShareEvidence(before, before + rng.normal(0, 0.3, 300))
     assert judge(noisy, alpha=ALPHA, tolerance=0.001).verdict is Verdict.UNDECIDED
 
 
@@ -125,9 +130,9 @@ def test_trainings_fail_only_beyond_the_spread_of_seeds() -> None:
     def table(accuracies: list[float]) -> np.ndarray:
         return (rng.random((5, 500)) < np.array(accuracies)[:, None]).astype(float)
 
-    wide = Trainings(table([0.9, 0.5, 0.7, 0.8, 0.6]), table([0.8, 0.4, 0.6, 0.7, 0.5]))
+    wide = SeedEvidence(table([0.9, 0.5, 0.7, 0.8, 0.6]), table([0.8, 0.4, 0.6, 0.7, 0.5]))
     assert judge(wide, alpha=ALPHA, tolerance=0.01).verdict is Verdict.UNDECIDED
-    narrow = Trainings(table([0.8, 0.81, 0.8, 0.79, 0.8]), table([0.7, 0.71, 0.7, 0.69, 0.7]))
+    narrow = SeedEvidence(table([0.8, 0.81, 0.8, 0.79, 0.8]), table([0.7, 0.71, 0.7, 0.69, 0.7]))
     found = judge(narrow, alpha=ALPHA, tolerance=0.01)
     assert found.verdict is Verdict.FAIL
     assert "seeds" in judge(wide, alpha=ALPHA, tolerance=0.01).why

@@ -162,7 +162,7 @@ def test_rows_say_what_makes_them_incomparable(run: Bench, tmp_path: Path) -> No
     run("--corruptions", "fog,frost", "--severities", "1", variants="baseline")
     notes = results(tmp_path).set_index("corruption").notes
     assert "not comparable with published sets: constants of 32 px images, lengths scaled to 8 px" in notes["fog"]
-    used = photographs.installed()
+    used = photographs.find_installed()
     assert (f"photographs of {used.package} {used.version}" if used else "synthetic") in notes["frost"]
     assert "synthetic" not in notes["fog"]
 
@@ -179,7 +179,7 @@ def test_photographs_that_come_and_go(
     run: Bench, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The frost of photographs and that of a texture are two cells, each with its note."""
-    if photographs.installed() is None:
+    if photographs.find_installed() is None:
         pytest.skip("no package with the photographs of frost is installed")
     asked = ("--corruptions", "fog,frost", "--severities", "2")
     with monkeypatch.context() as without:
@@ -191,7 +191,7 @@ def test_photographs_that_come_and_go(
     photographs.search.cache_clear()
     assert "1 of 3 cells computed" in run(*asked, variants="baseline").err
     found = results(tmp_path).set_index("corruption").loc["frost"].set_index("files_sha")
-    used = photographs.installed()
+    used = photographs.find_installed()
     assert used is not None
     assert f"photographs of {used.package} {used.version}" in found.notes[photographs.FILES_SHA]
     assert "synthetic" in found.notes[np.nan]

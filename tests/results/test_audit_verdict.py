@@ -10,7 +10,7 @@ from records import audit_record, cell_record, run_record
 from bench.core.columns import AUDIT_COLUMNS
 from bench.core.records import AuditRecord, BudgetAudit, EvalRecord, Finding
 from bench.core.specs import AttackSpec, Norm
-from bench.results.audit_summary import sentence
+from bench.results.audit_summary import audit_sentence
 from bench.results.audit_verdict import audit_values, findings_for, verdict_of, verdict_word
 
 RUN = run_record()
@@ -132,7 +132,7 @@ def test_an_audit_that_failed_keeps_what_was_found_before() -> None:
 
 
 def said_of(record: AuditRecord) -> str:
-    return sentence(RUN, record, at_chance=False)
+    return audit_sentence(RUN, record, at_chance=False)
 
 
 def test_the_sentence_can_be_quoted() -> None:

@@ -21,6 +21,7 @@ from bench.compare.formats import as_csv
 from bench.compare.own_rows import stored_lines
 from bench.compare.tables import compare
 from bench.compare.to_timm import timm_csv
+from bench.core.inert import csv_cell, csv_id
 from bench.core.names import as_text
 from bench.core.records import EvalRecord, RunRecord
 from bench.core.specs import AttackSpec, CorruptionSpec
@@ -87,8 +88,8 @@ def store_of(folder: Path, runs: list[RunRecord], attacks: list[Attacked]) -> St
 
 
 def check_texts(found: pd.Series[str], text: str) -> None:
-    """Check that every row shows ``text``, or nothing if nothing of it can be shown."""
-    assert set(found) == {as_text(text)} or (not as_text(text) and found.isna().all())
+    """Check that every row shows ``text`` as a cell, or nothing if nothing of it can be shown."""
+    assert set(found) == {csv_cell(as_text(text))} or (not as_text(text) and found.isna().all())
 
 
 # Every example has many names and texts, because the tables of one cost as much as those of another.
@@ -111,29 +112,31 @@ def test_pandas_returns_what_the_tables_were_given(
         lines = stored_lines(store)
         compared = pd.read_csv(io.StringIO(as_csv(compare(lines, []))))
         rows = board_rows(all_cells(store))
-    columns = {f"{made.name}@linf-0.1" for made in attacks}
+    columns = {csv_cell(f"{made.name}@linf-0.1") for made in attacks}
     assert len(results) == len(runs) * (2 + len(attacks))
     for table in (results, board, comparison):
-        assert set(table["dataset"]) == {dataset}
-        assert set(table["model"]) == {model}
+        assert set(table["dataset"]) == {csv_cell(dataset)}
+        assert set(table["model"]) == {csv_cell(model)}
     for table in (results, board):
-        assert set(table["variant"]) == set(names)
+        assert set(table["variant"]) == set(map(csv_cell, names))
         assert {*table["config_sha"]} == {run.config_sha for run in runs}
     assert set(results["run_id"]) == {run.run_id for run in runs}
-    assert set(results["attack"].dropna()) == {"clean", *(made.name for made in attacks)}
+    assert set(results["attack"].dropna()) == {"clean", *(csv_cell(made.name) for made in attacks)}
     assert {"clean", *columns, *(f"{column}_n" for column in columns)} <= set(board.columns)
-    assert set(comparison["variant"]) == set(variants)
+    assert set(comparison["variant"]) == set(map(csv_cell, variants))
     assert columns <= set(comparison["metric"])
-    assert set(corruptions.iloc[1:, 0]) == {f"{model}:{name}:0" for name in names}
-    assert {f"{model}:{name}" for name in names[:-1]} <= set(compared["model"]) <= {f"{model}:{n}" for n in names}
+    assert set(corruptions.iloc[1:, 0]) == {csv_cell(f"{model}:{name}:0") for name in names}
+    compared_names = [csv_cell(f"{model}:{name}") for name in names]
+    assert set(compared_names[:-1]) <= set(compared["model"]) <= set(compared_names)
     for row in rows:
         exported = pd.read_csv(io.StringIO(timm_csv(row, rows, allow_protocol_mismatch=True)))
-        assert exported["model"].item().startswith(f"{row.run.model}.{row.run.variant}")
+        assert exported["model"].item().startswith(csv_cell(f"{row.run.model}.{row.run.variant}"))
     texts = results.set_index("attack")
     check_texts(texts.loc[["clean"], "notes"], attacks[0].note)
     for made in attacks:
-        shown = texts.loc[[made.name]]
-        assert set(shown[shown["status"] == "ok"]["notes"]) == {f"{as_text(made.note)}; {as_text(made.note)}"}
+        shown = texts.loc[[csv_cell(made.name)]]
+        notes = csv_cell(f"{as_text(made.note)}; {as_text(made.note)}")
+        assert set(shown[shown["status"] == "ok"]["notes"]) == {notes}
         check_texts(shown[shown["status"] == "failed"]["notes"], made.message)
 
 
@@ -147,7 +150,10 @@ def test_pandas_and_our_reader_return_paths_of_images(files: list[tuple[str, str
     samples = [Sample(f"test/{folder}/{file}", 1, 1, 0, 0.5) for folder, file in files]
     content = dump_samples(samples)
     assert parse_samples(content, where="here") == samples
-    assert pd.read_csv(io.BytesIO(content))["sample_id"].tolist() == [sample.sample_id for sample in samples]
+    cells = pd.read_csv(io.BytesIO(content))["sample_id"].tolist()
+    assert cells == [csv_id(sample.sample_id) for sample in samples]
+    plain = [s.sample_id for s in samples if s.sample_id.isprintable() and "\\" not in s.sample_id]
+    assert set(plain) <= set(cells)
 
 
 def test_notes_of_a_users_data_set_and_the_error_of_a_users_model(tmp_path: Path) -> None:
@@ -166,5 +172,5 @@ def test_notes_of_a_users_data_set_and_the_error_of_a_users_model(tmp_path: Path
     )  # fmt: skip
     (row,) = pd.read_csv(tmp_path / "ergebnisse-é" / "results.csv").to_dict("records")
     assert (row["model"], row["dataset"], row["status"]) == ("modèle", "mine", "failed")
-    assert row["notes"] == "ValueError: =1+1; 20 of 500 test images, proportional to class; '=A1'; two lines; 'NA'"
+    assert row["notes"] == "ValueError: =1+1; 20 of 500 test images, proportional to class; =A1; two lines; 'NA'"
     assert np.isnan(row["acc"])

@@ -72,7 +72,9 @@ def main() -> None:
     for i in DISTINCT:
         print(f"photograph {i + 1}")
         for profile, side in PROFILE_SIZES.items():
-            pane = frost.panes(side, side, parameters("frost", 1, profile, side).grain_px, 3)[i].astype(np.float64)
+            pane = frost.panes(side, side, parameters("frost", 1, profile, side).photo_pixel_px, 3)[i].astype(
+                np.float64
+            )
             samples = crops(pane, side)
             means = samples.mean((1, 2))
             inside = samples - means[:, None, None]
@@ -91,5 +93,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    assert photographs.installed() is not None, "install the extra: pip install 'collapse-bench[frost]'"
+    assert photographs.find_installed() is not None, "install the extra: pip install 'collapse-bench[frost]'"
     main()

@@ -97,7 +97,7 @@ def test_the_photographs_are_laid_over_as_by_a_fork(
 
 
 def test_the_files_are_the_published_five() -> None:
-    found = photographs.installed()
+    found = photographs.find_installed()
     if found is None:
         pytest.skip("no package with the photographs is installed")
     assert len(found.files) == 5
@@ -126,7 +126,7 @@ def test_a_photograph_covers_an_image_of_any_shape(package: Path, shape: tuple[i
     assert found.shape == images.shape
     assert (found.std((1, 2)) > 0).all(), "the frost is everywhere"
     side = min(shape[:2])
-    for pane in frosts.panes(*shape[:2], parameters("frost", 5, nearest_profile(side), side).grain_px, 3):
+    for pane in frosts.panes(*shape[:2], parameters("frost", 5, nearest_profile(side), side).photo_pixel_px, 3):
         assert pane.shape[1] / pane.shape[0] == pytest.approx(500 / 400, rel=0.05), "not distorted"
 
 
@@ -143,7 +143,7 @@ def test_without_a_package_it_is_the_texture(bare: None) -> None:
     (chosen,) = choose_corruptions(["frost"], ["1"], side=32)
     assert chosen.files_sha == ""
     (note,) = corruption_notes(chosen, 32)
-    assert note == "synthetic: a texture fitted to the published photographs in place of them"
+    assert note == "synthetic: instead of the published photographs, a texture with their statistics"
     with pytest.raises(
         BenchError, match=r"contains them is installed; install them by pip install 'collapse-bench\[frost\]'\."
     ):
@@ -194,7 +194,7 @@ def test_a_whole_package_stands_in_for_a_damaged_one(package: Path, monkeypatch:
     (package.parent / "broken").mkdir()
     two = (("pictured", "pictured/broken"), ("pictured", "pictured/frost"))
     monkeypatch.setattr(photographs, "PACKAGES", two)
-    assert photographs.installed() is not None
+    assert photographs.find_installed() is not None
     assert photographs.note(photographs.FILES_SHA) == "photographs of pictured 2.5"
 
 

@@ -59,7 +59,7 @@ def test_lengths_grow_with_the_image_and_nothing_else_does() -> None:
 
 
 def test_the_photographs_of_frost_shrink_with_the_image() -> None:
-    grains = [parameters("frost", 1, profile, side).grain_px for profile, side in PROFILE_SIZES.items()]
+    grains = [parameters("frost", 1, profile, side).photo_pixel_px for profile, side in PROFILE_SIZES.items()]
     assert grains == [0.2, 0.3, 1]
     assert parameters("frost", 5, "cifar", 16) == Frost(0.75, 0.45, 0.1)
 

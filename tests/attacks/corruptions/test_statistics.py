@@ -17,7 +17,7 @@ from bench.attacks.corruptions.apply import CORRUPTIONS, corrupt_bytes
 from bench.attacks.corruptions.draws import Draws
 from bench.attacks.corruptions.frost import cropped
 from bench.attacks.corruptions.frost_texture import texture
-from bench.attacks.corruptions.photographs import installed
+from bench.attacks.corruptions.photographs import find_installed
 from bench.attacks.corruptions.registry import parameters
 from bench.attacks.corruptions.severities import PROFILE_SIZES, Profile
 from bench.attacks.corruptions.units import LUMA
@@ -73,10 +73,10 @@ def test_running_freely(kind: str, profile: Profile, severity: int) -> None:
 @pytest.mark.parametrize("profile", ["cifar", "tiny_imagenet", pytest.param("imagenet", marks=pytest.mark.slow)])
 def test_the_texture_of_frost_is_like_the_photographs(profile: Profile) -> None:
     """In the mean and in how far crops differ, which a texture of one contrast for all panes does not reach."""
-    if installed() is None:
+    if find_installed() is None:
         pytest.skip("no package with the photographs of frost is installed")
     side, count = PROFILE_SIZES[profile], 1000 if profile != "imagenet" else 200
-    grain = parameters("frost", 1, profile, side).grain_px
+    grain = parameters("frost", 1, profile, side).photo_pixel_px
     theirs = reduced(cropped((side, side, 3), grain, Draws(0, "frost", 1, names(count))).astype(float))
     ours = reduced(texture((side, side, 3), Draws(0, "frost", 1, names(count))).astype(float))
     means, spreads = (np.abs(np.log2(of(ours, axis=0) / of(theirs, axis=0))) for of in (np.mean, np.std))
@@ -85,7 +85,7 @@ def test_the_texture_of_frost_is_like_the_photographs(profile: Profile) -> None:
 
 
 def test_crops_of_a_pane_differ_in_lightness_as_those_of_its_photograph() -> None:
-    if installed() is None:
+    if find_installed() is None:
         pytest.skip("no package with the photographs of frost is installed")
     ids = names(1500)
     photographs = cropped((32, 32, 3), 0.2, Draws(0, "frost", 1, ids))

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from bench.attacks.corruptions.apply import corrupt_bytes
-from bench.attacks.corruptions.photographs import FILES_SHA, installed
+from bench.attacks.corruptions.photographs import FILES_SHA, find_installed
 from bench.attacks.corruptions.registry import CORRUPTIONS, files_sha_of
 from bench.core.errors import BenchError
 from bench.data.corrupted import arrays, cache
@@ -249,7 +249,7 @@ def test_a_new_version_of_a_kind_is_made_again(tmp_path: Path, monkeypatch: pyte
 @pytest.mark.parametrize("below", [True, False])
 def test_frost_of_photographs_and_of_texture_are_never_each_other(tmp_path: Path, below: bool) -> None:
     """One folder and name for both; what stands in for the photographs is made again when they are there, and back."""
-    if installed() is None:
+    if find_installed() is None:
         pytest.skip("no package with the photographs of frost is installed")
     images = PIXELS.transpose(0, 2, 3, 1)
     for files_sha in ("", FILES_SHA, FILES_SHA, ""):
