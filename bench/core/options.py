@@ -169,7 +169,7 @@ def _number(name: str, described: Option, kind: Kind, value: Any) -> Any:
 
 def _is_finite(value: Real) -> bool:
     """Return whether a number is finite and, if it is whole, has at most 64 bits."""
-    return abs(value) <= MAX_INTEGER if isinstance(value, Integral) else math.isfinite(value)
+    return abs(int(value)) <= MAX_INTEGER if isinstance(value, Integral) else math.isfinite(value)
 
 
 def _path(name: str, value: str | Path) -> Path:
