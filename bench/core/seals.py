@@ -13,6 +13,7 @@ from typing import Any
 
 from bench.core.specs import fingerprint
 
+HASH = 32  # bytes of a SHA-256
 SEAL = "seal"  # field of a record with the seal of its other fields
 
 
@@ -38,6 +39,17 @@ def seal_problem(content: Mapping[str, Any]) -> str:
 def sha_of(content: bytes) -> str:
     """Return the SHA-256 of ``content`` as hex."""
     return hashlib.sha256(content).hexdigest()
+
+
+def with_hash(content: bytes) -> bytes:
+    """Return ``content`` followed by its SHA-256, 32 bytes."""
+    return content + hashlib.sha256(content).digest()
+
+
+def without_hash(content: bytes) -> bytes | None:
+    """Return what :func:`with_hash` was called with; None if the content does not have the hash at its end."""
+    inner, digest = content[:-HASH], content[-HASH:]
+    return inner if hashlib.sha256(inner).digest() == digest else None
 
 
 def as_written(content: bytes, sha: str) -> bytes | None:

@@ -3,7 +3,7 @@
 runs/<run_id>/run.json                     RunRecord
 runs/<run_id>/weights.safetensors          weights of a network that was trained here or loaded from a checkpoint
 runs/<run_id>/network.pt|pt2|onnx          file of a network that was trained elsewhere, if it has this format
-runs/<run_id>/training.safetensors         state of an interrupted training
+runs/<run_id>/training.safetensors         state of an interrupted training, followed by its hash
 runs/<run_id>/diagnosis.json               DiagnosisRecord
 runs/<run_id>/audits/<data_sha>.json       AuditRecord of one test split, named by the first characters of its hash
 runs/<run_id>/cells/<cell_id>.json         EvalRecord; written last, so that an existing file marks a complete cell
@@ -21,7 +21,7 @@ from typing import Any
 from bench.core.errors import BenchError
 from bench.core.limits import ADVERSARIALS, OUTCOMES, RECORD, WEIGHTS
 from bench.core.records import AUDIT_VERSION, DIAGNOSIS_VERSION, AuditRecord, DiagnosisRecord, EvalRecord, RunRecord
-from bench.core.seals import as_written, sha_of
+from bench.core.seals import as_written, sha_of, with_hash, without_hash
 from bench.core.sources import STORED_AS
 from bench.core.specs import ID_LENGTH, Encoding
 from bench.results.per_image import Sample, dump_samples, parse_samples
@@ -72,12 +72,17 @@ class Store:
 
     def write_training(self, run_id: str, content: bytes) -> None:
         """Store the state of an unfinished training, so that it can be resumed."""
-        write_atomic(self.training_path(run_id), content)
+        write_atomic(self.training_path(run_id), with_hash(content))
 
     def read_training(self, run_id: str) -> bytes | None:
-        """Return the state of an interrupted training of this run; None if not stored."""
+        """Return the state of an interrupted training; None if not stored. Raises BenchError if it is damaged."""
         path = self.training_path(run_id)
-        return read_input(path, WEIGHTS) if exists(path) else None
+        if not exists(path):
+            return None
+        content = without_hash(read_input(path, WEIGHTS))
+        if content is None:
+            raise BenchError(f"{path} is damaged: it does not end with its hash. Delete it to restart the training.")
+        return content
 
     def drop_training(self, run_id: str) -> None:
         """Delete the stored state of an interrupted training, if it exists."""

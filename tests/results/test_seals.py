@@ -182,3 +182,17 @@ def test_a_record_of_an_earlier_version_with_a_right_seal_is_read() -> None:
     content = json.loads(dump_record(CELL))
     del content["samples_sha"]
     assert parse_record(EvalRecord, resealed(json.dumps(content).encode()), where="here").samples_sha == ""
+
+
+def test_a_changed_bit_in_the_state_of_a_training_is_found(tmp_path: Path) -> None:
+    """The tensors in it have no other check: the training would go on from other weights."""
+    store = Store(tmp_path)
+    store.write_training("run", b"header, weights and moments")
+    assert store.read_training("run") == b"header, weights and moments"
+    path = store.training_path("run")
+    content = bytearray(path.read_bytes())
+    content[9] ^= 1
+    for damaged in (bytes(content), path.read_bytes()[:-1], b"", b"short"):
+        path.write_bytes(damaged)
+        with pytest.raises(BenchError, match="Delete it to restart the training"):
+            store.read_training("run")
