@@ -6,7 +6,7 @@ import itertools
 import pickletools
 import zipfile
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Literal, cast
 
 from bench.core.errors import BenchError
 from bench.core.limits import CHECKPOINT, PICKLE, PICKLE_OPCODES, SAFETENSORS_HEADER, in_bytes
@@ -78,7 +78,7 @@ def _kind_of_pickle(file: IO[bytes], pickles: int, path: Path) -> Kind:
     Raises BenchError for more bytes or opcodes than a checkpoint has.
     """
     strings: set[str] = set()
-    opcodes, bounded = itertools.count(1), _BoundedFile(file, PICKLE)
+    opcodes, bounded = itertools.count(1), cast("IO[bytes]", _BoundedFile(file, PICKLE))
     try:
         for _ in range(pickles):
             strings.clear()

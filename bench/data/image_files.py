@@ -107,7 +107,9 @@ def opens(path: Path) -> bool:
             return image.format not in UNDECODED
     except TooManyPixelsError:
         return True  # an image; reading it raises the error
-    except (BenchError, *_decoding_errors()):
+    except BenchError:  # not a regular file, or no permission
+        return False
+    except _decoding_errors():
         return False
 
 

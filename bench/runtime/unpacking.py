@@ -79,7 +79,7 @@ def too_large_unpacked(path: Path, kind: FileKind, limit: int) -> BenchError:
     """Return the error for a file that decompresses to more than ``limit`` bytes."""
     return BenchError(
         f"cannot read {kind.name} {shown(path)}: it decompresses to more than {in_bytes(limit)}, the limit for a "
-        f"{kind.name} of this size; check that it is the right file, or download it again."
+        "file of its kind and size; check that it is the right file, or download it again."
     )
 
 
