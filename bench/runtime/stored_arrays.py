@@ -39,7 +39,9 @@ class StoredDtype:
 
 def _array(raw: Any, dtype: StoredDtype, shape: Any, order: Any) -> np.ndarray[Any, Any]:
     # Python 2 stored bytes as text. Encoding the text as latin1 restores the bytes.
-    data = raw.encode("latin1") if isinstance(raw, str) else bytes(raw)
+    data = raw.encode("latin1") if isinstance(raw, str) else raw
+    if not isinstance(data, bytes | bytearray):  # bytes(10**12) would take a terabyte
+        raise ValueError(f"array from a {type(data).__name__}")
     return np.frombuffer(data, dtype.dtype).reshape(shape, order=order)
 
 

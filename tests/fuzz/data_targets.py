@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from cases import Target
+from cases import SKIP, Target
 from mutations import BINARY, Mutation, any_bytes, numbers
 from PIL import Image, ImageOps
 from safetensors.torch import save
@@ -150,7 +150,7 @@ def _numeric_dtype(code: Any, *arguments: Any) -> Any:
 def _expected_cifar(content: bytes) -> Any:
     for _, argument, _ in pickletools.genops(content):
         if isinstance(argument, int) and argument > 10**6:  # the memo of the unpickler in C would take gigabytes
-            return None
+            return SKIP
     batch = _Restricted(io.BytesIO(content), encoding="latin1").load()
     batch = {key if isinstance(key, str) else key.decode("latin1"): value for key, value in batch.items()}
     return np.asarray(batch["data"]), np.asarray(batch["labels"]).astype(np.int64)
@@ -233,7 +233,7 @@ def _expected_image(content: bytes) -> Any:
     with Image.open(io.BytesIO(content)) as image:
         image.load()
         if image.mode.startswith(("I", "F")):
-            return None  # of more than 8 bits: the scaling is ours
+            return SKIP  # of more than 8 bits: the scaling is ours
         upright = image if image.format == "TIFF" else ImageOps.exif_transpose(image)
         if upright.mode == "P" and "transparency" in upright.info:
             upright = upright.convert("RGBA")

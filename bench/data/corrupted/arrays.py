@@ -91,8 +91,10 @@ def map_array(file: io.BufferedReader) -> NDArray[Any]:
         raise ValueError(f"its header cannot be read ({error})") from None
     if dtype.hasobject:
         raise ValueError("it holds Python objects")
+    if not all(isinstance(side, int) and side >= 0 for side in shape):
+        raise ValueError(f"its header states the shape {shape}")
     declared, stored = file.tell() + math.prod(shape) * dtype.itemsize, os.fstat(file.fileno()).st_size
-    if stored > declared:
+    if stored != declared:
         raise ValueError(f"it has {stored} bytes, but its header states {declared}")
     mapped: NDArray[Any] = np.memmap(
         file, dtype=dtype, shape=shape, order="F" if fortran else "C", mode="c", offset=file.tell()
