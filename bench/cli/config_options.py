@@ -90,7 +90,7 @@ class Decimal(click.FloatRange):
         try:
             number = parse_number(str(value))
         except ValueError:
-            self.fail(f"{quoted(str(value))} is not a valid number.", param, ctx)
+            self.fail(f"{quoted(str(value))} is not a finite number.", param, ctx)
         return super().convert(number, param, ctx)
 
 

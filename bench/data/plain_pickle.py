@@ -99,6 +99,8 @@ def _bounded(code: int, operation: Callable[[Any], None]) -> Callable[[Any], Non
         unpickler.n_opcodes += 1
         if unpickler.n_opcodes > PICKLE_OPCODES:
             raise _TooLongError
+        if code == pickle.REDUCE[0] and not isinstance(unpickler.stack[-1], tuple):
+            raise ValueError("the arguments of a call are not a tuple")
         if hashed is not None and not all(isinstance(key, str | bytes | int) for key in hashed(unpickler.stack)):
             raise ValueError("a key is neither text nor a number")
         operation(unpickler)

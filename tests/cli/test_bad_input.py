@@ -42,7 +42,7 @@ MISTAKES = [
     (["--config", "missing.toml"], "cannot read config missing.toml"),
     (["--checkpoint-path", "missing.pth"], "cannot read checkpoint missing.pth"),
     (["--no-such-option"], "--no-such-option"),
-    (["--lr", "nan"], "lr nan is not a finite number"),
+    (["--lr", "nan"], "'nan' is not a finite number"),
     (["--limit", "1"], "too few for batch norm"),
     (["--attacks", "autoattack", "--protocol", "prefiltered"], "needs a filter; add fgsm, pgd"),
     (["--max-queries", "0"], "0 is not in the range"),

@@ -113,3 +113,11 @@ def test_an_array_from_a_number_of_bytes_is_refused(tmp_path: Path) -> None:
     start, end = content.index(b"X\x03\x00\x00\x00\x00\x00") - 2, content.rindex(b"tq")
     with pytest.raises(BenchError, match="is not a readable pickle"):
         read(tmp_path, content[:start] + b"J\x03\x00\x00\x00" + content[end:])
+
+
+def test_a_frame_longer_than_the_file_is_refused(tmp_path: Path) -> None:
+    """The unpickler in Python would read what is there."""
+    content = pickle.dumps({"data": [1, 2]}, 4)
+    assert content[2:3] == b"\x95"
+    with pytest.raises(BenchError, match="it is truncated"):
+        read(tmp_path, content[:3] + (10**6).to_bytes(8, "little") + content[11:])
