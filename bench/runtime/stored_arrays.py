@@ -33,6 +33,8 @@ class StoredDtype:
             raise ValueError(f"array of type {code!r}")
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
+        if state[1] not in ("<", ">", "|", "="):
+            raise ValueError("an unknown byte order")
         if state[1] in ("<", ">"):
             self.dtype = self.dtype.newbyteorder(state[1])
 
