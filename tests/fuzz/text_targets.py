@@ -167,7 +167,8 @@ def _expected_class_names(content: bytes) -> Any:
     data = json.loads(text)
     if isinstance(data, list):
         return tuple(map(str, data))
-    pairs = [(int(v), k) if str(v).isdigit() and not isinstance(v, str) else (int(k), str(v)) for k, v in data.items()]
+    by_name = all(type(value) is int for value in data.values())
+    pairs = ((value, key) if by_name else (int(key), str(value)) for key, value in data.items())
     return tuple(name for _, name in sorted(pairs))
 
 
