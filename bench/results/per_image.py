@@ -53,7 +53,7 @@ def parse_samples(content: bytes, *, where: str) -> list[Sample]:
     if not rows or rows[0] != list(SAMPLE_COLUMNS):
         raise BenchError(f"{where} does not have the columns {', '.join(SAMPLE_COLUMNS)}; {WAY_OUT}")
     try:
-        samples = list(map(_parse, rows[1:]))
+        samples = _parse(rows[1:], escaped=b"\\" in content or b"'" in content)
     except ValueError as error:
         raise BenchError(f"{where} has an invalid line: {error}; {WAY_OUT}") from None
     if len({sample.sample_id for sample in samples}) < len(samples):
@@ -61,17 +61,24 @@ def parse_samples(content: bytes, *, where: str) -> list[Sample]:
     return samples
 
 
-N_COLUMNS = len(SAMPLE_COLUMNS)
 WAY_OUT = "delete it together with the .json file of the same name, and run again."
 
 
-def _parse(row: list[str]) -> Sample:
-    if len(row) != N_COLUMNS:
-        raise ValueError(f"it has {len(row)} fields, not {N_COLUMNS}")
-    sample_id, label, clean_pred, adv_pred, distance = row
-    value = parse_number(distance) if distance else None
-    if value is not None and value < 0:
-        raise ValueError(f"distance {distance} is below 0")
-    return Sample(
-        from_csv_id(sample_id), parse_integer(label), parse_integer(clean_pred), parse_integer(adv_pred), value
-    )
+def _parse(rows: Sequence[Sequence[str]], *, escaped: bool) -> list[Sample]:
+    """Parse all lines by columns, because a file has few different classes but many lines.
+
+    ``escaped`` is False if no id can have an escape. Raises ValueError for an invalid field.
+    """
+    if not rows:
+        return []
+    wrong = next((row for row in rows if len(row) != len(SAMPLE_COLUMNS)), None)
+    if wrong is not None:
+        raise ValueError(f"it has {len(wrong)} fields, not {len(SAMPLE_COLUMNS)}")
+    ids, *classes, distances = zip(*rows, strict=True)
+    names = map(from_csv_id, ids) if escaped else ids
+    values = [parse_number(text) if text else None for text in distances]
+    if min((value for value in values if value is not None), default=0.0) < 0:
+        raise ValueError("a distance is below 0")
+    numbers = {text: parse_integer(text) for column in classes for text in set(column)}
+    label, clean, attacked = (map(numbers.__getitem__, column) for column in classes)
+    return list(map(Sample, names, label, clean, attacked, values))

@@ -116,7 +116,7 @@ def test_json_is_read_as_python_reads_it_or_not_at_all(value: Any, indent: int |
         assert json.dumps(found) == json.dumps(json.loads(text))
 
 
-NUMERALS = st.from_regex(r"[-+]?[0-9_٠-٩.]{0,6}([eE][-+]?[0-9]{1,12})?", fullmatch=True) | st.text(max_size=5)
+NUMERALS = st.from_regex(r"[-+]?[0-9_٠-٩.]{0,6}([eE][-+]?[0-9]{1,4})?", fullmatch=True) | st.text(max_size=5)
 
 
 @settings(max_examples=60)
@@ -134,11 +134,18 @@ def test_numbers_are_read_as_python_reads_them_or_not_at_all(text: str) -> None:
 
 @settings(max_examples=40)
 @given(NUMERALS, NUMERALS)
-def test_any_budget_is_read_at_once(numerator: str, denominator: str) -> None:
-    """An exact fraction of 1e-999999999 would take hours."""
-    with time_limit():
-        try:
-            value = parse_eps(f"{numerator}/{denominator}", "l2")
-        except BenchError:
-            return
+def test_budgets_are_read_as_python_reads_them_or_not_at_all(numerator: str, denominator: str) -> None:
+    try:
+        value = parse_eps(f"{numerator}/{denominator}", "l2")
+    except BenchError:
+        return
     assert value == pytest.approx(float(numerator) / float(denominator))
+    assert "_" not in numerator + denominator
+    assert (numerator + denominator).isascii()
+
+
+@pytest.mark.parametrize("text", ["1e-9999", "1e9999", "1_0", "1/1_0", "١", "0x10", "9" * 100, "1e-4/1e-9999", "nan"])
+def test_the_exponent_of_a_budget_is_bounded(text: str) -> None:
+    """An exact fraction of 1e-999999999 would take hours; the same rule refuses it."""
+    with pytest.raises(BenchError, match="is not a number"):
+        parse_eps(text, "l2")
