@@ -81,4 +81,4 @@ def _parse(rows: Sequence[Sequence[str]], *, escaped: bool) -> list[Sample]:
         raise ValueError("a distance is below 0")
     numbers = {text: parse_integer(text) for column in classes for text in set(column)}
     label, clean, attacked = (map(numbers.__getitem__, column) for column in classes)
-    return list(map(Sample, names, label, clean, attacked, values))
+    return list(map(Sample._make, zip(names, label, clean, attacked, values, strict=True)))
