@@ -26,6 +26,7 @@ from bench.attacks.geometry.norms import length
 from bench.attacks.gradients import gradient_of, logits_at, take_logits
 from bench.core.errors import BenchError
 from bench.core.specs import Norm
+from bench.runtime.interrupt import check_stop
 from bench.runtime.torch_state import harness_torch_state
 
 EXTRA = 1e-4  # added to each step, in units of [0, 1] pixels: enough to cross a boundary where pixels are clipped
@@ -78,6 +79,7 @@ def walk_to_boundary(
     active = torch.arange(len(inputs), device=inputs.device)
     fooled = torch.zeros_like(active, dtype=torch.bool)
     for _ in range(steps):
+        check_stop()
         step = _step(model, adversarial[active], classes[active], extra)
         moving = step.flatten(1).any(1)
         active, step = active[moving], step[moving]

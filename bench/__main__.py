@@ -13,9 +13,10 @@ def main() -> None:
     os.environ.setdefault("TQDM_MININTERVAL", "5")  # bars of downloads are printed as lines: see bench.runtime.console
     from bench.cli import invoke
     from bench.runtime.console import flush, harden
+    from bench.runtime.interrupt import terminate
 
     harden()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # schedulers send SIGTERM to interrupt a job
+    signal.signal(signal.SIGTERM, terminate)
     code = invoke(sys.argv[1:])
     flush()
     sys.exit(code)

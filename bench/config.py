@@ -16,6 +16,7 @@ from bench.core.options import Config, option
 from bench.core.sources import EXTERNAL
 from bench.core.specs import Backend, Encoding, Norm, Precision
 from bench.core.vocabulary import BASELINE, ENCODINGS, MCE_REFERENCES, NATIVE, NORMS, PRECISIONS, PROTOCOLS, REFERENCE
+from bench.runtime.interrupt import duration
 
 AuditLevel = Literal["default", "full", "none"]
 AttackPrecision = Literal["auto", "fp32", "bf16"]
@@ -136,7 +137,19 @@ class MeasureConfig(DataConfig, TableConfig):
     threads: int | None = option(
         group=EXECUTION, minimum=1, maximum=1024, default_text="torch's", help="number of torch threads on the CPU"
     )
+    time_budget: str | None = option(
+        group=EXECUTION,
+        recorded=False,
+        metavar="DURATION",
+        help="stop after this time, such as 90m or 2h; run the same command again to continue",
+    )
     force: bool = option(False, group=EXECUTION, recorded=False, help="compute stored results again")
+
+    def __post_init__(self) -> None:
+        """Convert and check the options. Raises BenchError for a time budget that is no duration."""
+        super().__post_init__()
+        if self.time_budget is not None:
+            duration(self.time_budget)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,7 @@ from bench.data.corrupted.sets import CorruptedSet
 from bench.data.duplicates import Duplicates, known_duplicates
 from bench.data.split import Dataset
 from bench.data.tensors import Images, load_images
+from bench.results.shared_work import SharedWork
 from bench.results.store import Store
 from bench.runtime.environment import choose_device
 from bench.runtime.progress import Progress, choose_progress
@@ -82,6 +83,11 @@ class RunContext:
         for note in duplicates.notes(self.dataset.test.ids):
             self.progress.line(f"{self.dataset.name}: {note}")
         return duplicates
+
+    @cached_property
+    def work(self) -> SharedWork:
+        """Work of this command, which other processes may share."""
+        return SharedWork(self.store, force=self.config.force)
 
     def read_images_of(self, cells: Iterable[EvalSpec]) -> None:
         """Read the test images of ``cells`` before any computation. Raises BenchError for an invalid image."""

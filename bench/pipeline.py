@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from torch import nn
 
 from bench.audit.audit_run import audit_run, report_audit
-from bench.config import NetworkConfig, RunConfig
+from bench.config import NetworkConfig
 from bench.context import RunContext
 from bench.core.records import RunRecord
 from bench.core.specs import EvalSpec, TrainSpec
 from bench.diagnostics.diagnose import diagnose
 from bench.diagnostics.registry import plugin_codes
-from bench.evaluation.run_cells import EvaluatedModel, run_cells, skip
+from bench.evaluation.run_cells import EvaluatedModel, error_message, finish_cells, run_cells, skip
 from bench.external.load_file import load_external, probe_external
 from bench.external.model import Declared, ExternalModel, external_run, frozen
 from bench.external.probe import has_problem
@@ -24,9 +25,11 @@ from bench.models.build import BuiltModel
 from bench.models.classifier import Classifier, freeze
 from bench.models.variants import has_collapse_penalty
 from bench.planning.plan import Request, RunPlan, plan_cells
-from bench.planning.resume import RunSummary, is_audited, is_diagnosed, pending_cells, unfinished
+from bench.planning.plan_work import PlanWork
+from bench.planning.resume import RunSummary, is_audited, unfinished
 from bench.results.collapse_status import ADVICE, NOT_COLLAPSED
 from bench.results.results_csv import all_cells, all_diagnoses
+from bench.runtime.interrupt import Stopped, time_budget
 from bench.runtime.torch_state import harness_torch_state, torch_threads
 from bench.training.checkpoints import load_run, train_run
 
@@ -34,34 +37,62 @@ HEADLINE = ("nc1", "cov_norm", "binarity_mean")
 
 
 def execute(plan: Sequence[RunPlan], context: RunContext) -> RunSummary:
-    """Train, evaluate, diagnose and audit all runs of a plan. A failure in one run or cell does not stop the others."""
-    config, summary = context.config, RunSummary()
-    diagnosed = isinstance(config, RunConfig) and config.diagnose
-    codes = plugin_codes() if diagnosed else {}
-    with harness_torch_state(), torch_threads(config.threads):
-        for run in plan:
-            pending = pending_cells(run, context.store, config)
-            summary.cached += len(run.cells) - len(pending)
-            undiagnosed = diagnosed and not is_diagnosed(run, context.store, codes, force=config.force)
-            if pending or undiagnosed:
-                _execute_run(run.train, pending, undiagnosed, context, summary)
+    """Train, evaluate, diagnose and audit all runs of a plan. A failure in one run or cell does not stop the others.
+
+    Work that other processes have claimed is left to them, and waited for at the end. If a stop is requested, the
+    summary names the reason, and the work so far is stored.
+    """
+    summary = RunSummary()
+    with stoppable(context, summary):
+        work = PlanWork(plan, context, plugin_codes())
+        summary.cached = sum(len(run.cells) for run in plan) - len(work.cells)
+        work.finish(lambda run: _execute_run(run, work, context, summary), work.evaluations)
+        add_results_of_others(work.cells, context, summary)
         _warn_of_collapse(plan, context)
-        for run in plan:  # after all cells, because the audit of a run uses adversarial images of its paired baseline
-            _audit(run, context, summary)
+        # After all cells, because the audit of a run uses adversarial images of its paired baseline.
+        work.finish(lambda run: _audit(run, work, context, summary), work.audits)
     return summary
 
 
-def _audit(plan: RunPlan, context: RunContext, summary: RunSummary) -> None:
-    spec, run = plan.train, context.store.finished_run(plan.train.run_id)
-    split, level = context.dataset.test.sha, context.config.audit
-    if level == "none" or run is None:
+@contextmanager
+def stoppable(context: RunContext, summary: RunSummary) -> Iterator[None]:
+    """Set torch's state for a computation, and catch a request to stop, whose reason ``summary`` gets."""
+    config = context.config
+    try:
+        with (
+            time_budget(config.time_budget),
+            harness_torch_state(),
+            torch_threads(config.threads),
+            context.work.exclusive(),
+        ):
+            yield
+    except Stopped as stopped:
+        summary.stopped = stopped.request
+
+
+def add_results_of_others(cells: Sequence[EvalSpec], context: RunContext, summary: RunSummary) -> None:
+    """Add the ``cells`` that other processes have computed to ``summary``."""
+    for cell in cells:
+        if context.work.is_mine(context.store.cell_path(cell.run_id, cell.cell_id)):
+            continue
+        record = context.store.read_cell(cell.run_id, cell.cell_id)
+        if record is not None and record.status == "ok":
+            summary.elsewhere += 1
+        elif record is not None:
+            summary.bad.append(error_message(record, cell.run_id))
+
+
+def _audit(plan: RunPlan, work: PlanWork, context: RunContext, summary: RunSummary) -> None:
+    spec, run, level = plan.train, context.store.finished_run(plan.train.run_id), context.config.audit
+    if run is None or level == "none":
         return
-    if is_audited(spec.run_id, split, context.store, level, force=context.config.force):
-        return
-    model = load_run(spec, context).classifier
-    freeze(model)
-    record = audit_run(run, spec.data.num_classes, model, context, batch_size=plan.cells[0].batch_size, level=level)
-    report_audit(run, record, context, summary)
+    path = context.store.audit_path(run.run_id, context.dataset.test.sha)
+    with context.work.claimed(path, unless=lambda: not work.audits(plan)) as mine:
+        if mine:
+            model = freeze(load_run(spec, context).classifier)
+            size, classes = plan.cells[0].batch_size, spec.data.num_classes
+            record = audit_run(run, classes, model, context, batch_size=size, level=level)
+            report_audit(run, record, context, summary)
 
 
 def _warn_of_collapse(plan: Sequence[RunPlan], context: RunContext) -> None:
@@ -78,19 +109,37 @@ def _warn_of_collapse(plan: Sequence[RunPlan], context: RunContext) -> None:
             context.progress.line(f"warning: {name} on {row.run.dataset}: {status.text}. {ADVICE}")
 
 
-def _execute_run(
-    spec: TrainSpec, pending: Sequence[EvalSpec], undiagnosed: bool, context: RunContext, summary: RunSummary
-) -> None:
-    context.read_images_of(pending)
-    stored = None if context.config.force else context.store.finished_run(spec.run_id)
-    built = load_run(spec, context) if stored is not None else _train(spec, pending, context, summary)
+def _execute_run(run: RunPlan, work: PlanWork, context: RunContext, summary: RunSummary) -> None:
+    spec, cells = run.train, work.open_cells(run)
+    context.read_images_of(cells)
+    built = _load_or_train(spec, cells, context, summary)
     record = context.store.read_run(spec.run_id)
     if built is None or record is None:
         return
     model = freeze(built.classifier)
-    run_cells(pending, EvaluatedModel(spec.name, model, record.weights_sha, spec.data.num_classes), context, summary)
-    if undiagnosed:
-        _diagnose(spec, built.classifier, record.weights_sha, context, summary)
+    run_cells(cells, EvaluatedModel(spec.name, model, record.weights_sha, spec.data.num_classes), context, summary)
+    if work.is_undiagnosed(run):
+        path = context.store.diagnosis_path(spec.run_id)
+        with context.work.claimed(path, unless=lambda: not work.is_undiagnosed(run)) as mine:
+            if mine:
+                _diagnose(spec, built.classifier, record.weights_sha, context, summary)
+
+
+def _load_or_train(
+    spec: TrainSpec, cells: Sequence[EvalSpec], context: RunContext, summary: RunSummary
+) -> BuiltModel | None:
+    """Return the trained model. Return None if the training failed, or if another process trains the model."""
+    path = context.store.run_path(spec.run_id)
+    is_stored = not context.config.force or context.work.is_done(path)
+    if is_stored and context.store.finished_run(spec.run_id) is not None:
+        return load_run(spec, context)
+    with context.work.claimed(path) as mine:
+        if mine:
+            return _train(spec, cells, context, summary)
+    record = context.store.read_run(spec.run_id)
+    if context.work.is_done(path) and record is not None and record.status != "ok":
+        _skip(spec, cells, record, context)
+    return None
 
 
 def _diagnose(spec: TrainSpec, model: Classifier, weights_sha: str, context: RunContext, summary: RunSummary) -> None:
@@ -115,7 +164,7 @@ def _train(spec: TrainSpec, cells: Sequence[EvalSpec], context: RunContext, summ
     if built is None:
         summary.bad.append(f"{spec.name}: training failed: {record.reason}: {record.message}")
         context.progress.line(summary.bad[-1])
-        skip(cells, "training_failed", f"{record.reason}: {record.message}", context)
+        _skip(spec, cells, record, context)
         return None
     summary.trained += 1
     if spec.variant_spec.penalty and not record.gamma:
@@ -127,6 +176,12 @@ def _train(spec: TrainSpec, cells: Sequence[EvalSpec], context: RunContext, summ
     return built
 
 
+def _skip(spec: TrainSpec, cells: Sequence[EvalSpec], failed: RunRecord, context: RunContext) -> None:
+    """Record the cells of a failed training as skipped. Its diagnosis is not needed."""
+    skip(cells, "training_failed", f"{failed.reason}: {failed.message}", context)
+    context.work.settle(context.store.diagnosis_path(spec.run_id))
+
+
 def evaluate_networks(
     networks: Sequence[NetworkConfig], request: Request, context: RunContext
 ) -> tuple[list[Evaluated], RunSummary]:
@@ -136,7 +191,8 @@ def evaluate_networks(
     evaluated before the first audit, because the audit uses adversarial images of the paired baseline.
     """
     summary = RunSummary()
-    with harness_torch_state(), torch_threads(context.config.threads):
+    evaluations: list[Evaluated] = []
+    with stoppable(context, summary):
         loaded = [external_of(network, context) for network in networks]
         evaluations = [evaluate_run(run, model, request, context, summary, content) for run, model, content in loaded]
         for evaluated in evaluations:
@@ -150,8 +206,7 @@ def evaluate_module(
     """Evaluate and audit a module of the caller. The module is frozen meanwhile and restored afterwards."""
     summary = RunSummary()
     with (
-        harness_torch_state(),
-        torch_threads(context.config.threads),
+        stoppable(context, summary),
         frozen(module, context.device) as (frozen_module, trainable),
     ):
         run, wrapped = external_run(frozen_module, declared, trainable, context)
@@ -208,15 +263,24 @@ def evaluate_run(
     context.read_images_of(pending)
     context.store.write_run(context.store.finished_run(run.run_id) or run, content)
     title = f"{run.model}:{run.variant}:{run.seed}"
-    run_cells(pending, EvaluatedModel(title, model, run.weights_sha, request.data.num_classes), context, summary)
+    finish_cells(pending, EvaluatedModel(title, model, run.weights_sha, request.data.num_classes), context, summary)
+    add_results_of_others(pending, context, summary)
     return Evaluated(run, model, cells)
 
 
 def audit_evaluated(found: Evaluated, request: Request, context: RunContext, summary: RunSummary) -> None:
     """Audit the attacks of a run, unless they are already audited or no audit is requested."""
     run, split, level = found.run, context.dataset.test.sha, context.config.audit
-    if level == "none" or is_audited(run.run_id, split, context.store, level, force=context.config.force):
-        return
-    classes, size = request.data.num_classes, request.batch_size
-    record = audit_run(run, classes, found.model, context, batch_size=size, level=level)
-    report_audit(run, record, context, summary)
+    path, force = context.store.audit_path(run.run_id, split), context.config.force
+
+    def is_complete() -> bool:
+        return context.work.is_mine(path) or is_audited(run.run_id, split, context.store, level, force=force)
+
+    while level != "none" and not is_complete():
+        with context.work.claimed(path, unless=is_complete) as mine:
+            if mine:
+                classes, size = request.data.num_classes, request.batch_size
+                record = audit_run(run, classes, found.model, context, batch_size=size, level=level)
+                report_audit(run, record, context, summary)
+        if not is_complete():
+            context.work.wait([path], context.progress)

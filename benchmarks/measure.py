@@ -102,7 +102,9 @@ class Bench:
         if backend == "native":
             search_model = SearchModels(target.model, target.inputs.shape[1:], self.device).get(precision)
             counters.append(CountingModel(search_model).eval())
-            attacked_model = FastModel(*counters).eval() if search_model is not target.model else counters[0]
+            attacked_model = (
+                FastModel(counters[0], counters[1]).eval() if search_model is not target.model else counters[0]
+            )
         size = len(target.inputs) if attack.entry.batches_itself else self.batch_size
         parts = []
         for part in torch.arange(len(target.inputs), device=self.device).split(size):

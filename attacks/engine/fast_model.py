@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from bench.attacks.engine.checkpoint import Checkpoint
 
 Shrink = Callable[[int], int]  # from a batch size that ran out of memory to the next size to try; may raise
 
@@ -15,14 +19,21 @@ class FastModel(nn.Module):
 
     ``search_model`` computes nearly the same logits and gives gradients. A point found on the search model is
     adversarial only if the model under test also misclassifies it. ``shrink`` is called when memory runs out. Without
-    ``shrink``, running out of memory is an error.
+    ``shrink``, running out of memory is an error. ``checkpoint`` saves the state of searches.
     """
 
-    def __init__(self, model: nn.Module, search_model: nn.Module, shrink: Shrink | None = None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        search_model: nn.Module,
+        shrink: Shrink | None = None,
+        checkpoint: Checkpoint | None = None,
+    ) -> None:
         super().__init__()
         self.model = model
         self.search_model = search_model
         self.shrink = shrink
+        self.checkpoint = checkpoint
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the logits of the model under test, (N, K)."""

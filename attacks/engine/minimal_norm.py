@@ -19,6 +19,7 @@ from bench.attacks.geometry.norms import length
 from bench.attacks.gradients import take_logits
 from bench.core.errors import CellFailure
 from bench.core.specs import Norm
+from bench.runtime.interrupt import check_stop
 
 
 def annealed(first: float, last: float, step: Tensor, steps: int) -> Tensor:
@@ -57,6 +58,7 @@ def nearest(search: Search, model: nn.Module, samples: Samples, *, norm: Norm, t
         active = torch.arange(len(samples), device=samples.labels.device)
         state = search.start(samples, torch.full_like(samples.labels, attempt))
         while len(active):
+            check_stop()
             result = _query(search, model, state)
             if result is None:
                 finite = _finite(model, state.points)

@@ -8,6 +8,7 @@ bench.attacks.engine.fast_model.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -46,6 +47,16 @@ class QueryMeter:
         self.n_queries = torch.zeros_like(labels)
         self.truncated = torch.zeros_like(labels, dtype=torch.bool)
         self._before = torch.zeros_like(labels)  # number of queries before the current attempt
+
+    def dump(self) -> dict[str, Tensor]:
+        """Return the counts by name."""
+        return {"n_queries": self.n_queries, "truncated": self.truncated, "before": self._before}
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Set the counts to the result of :meth:`dump`."""
+        self.n_queries.copy_(tensors["n_queries"])
+        self.truncated.copy_(tensors["truncated"])
+        self._before.copy_(tensors["before"])
 
     def begin(self) -> list[int]:
         """Return the positions of the samples with an allowance of 1 or more. All others are truncated."""

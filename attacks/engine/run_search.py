@@ -10,29 +10,20 @@ queries that a search would make next if its proposals were rejected (:mod:`benc
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from bench.attacks.engine.batching import NO_SPECULATION, batch_budget, select_kind
+from bench.attacks.engine.checkpoint import checkpoint_of
 from bench.attacks.engine.fast_model import confirming_model, logits_of, search_model, shrink_function
 from bench.attacks.engine.query import queries_per_sample, query_ahead
 from bench.attacks.engine.query_budget import QueryMeter
 from bench.attacks.engine.scheduler import Pair, Scheduler
 from bench.attacks.engine.search import QueryResult, Samples, Search, State, join, take, without_inference_mode
+from bench.attacks.engine.search_run import Findings, Flight, SearchResult, SearchRun, saved_result, stored_result
 from bench.core.errors import ran_out_of_memory
 from bench.runtime.torch_state import harness_torch_state
-
-
-class SearchResult(NamedTuple):
-    """Outcomes of a search: for each sample an adversarial image, or the clean image if none was found."""
-
-    adversarials: Tensor  # (N, C, H, W)
-    success: Tensor  # (N,), bool
-    batch_size: int  # possibly reduced after running out of memory
-    n_queries: Tensor  # (N,), int64, counted only with an allowance
-    truncated: Tensor  # (N,), bool: the allowance ended the search early and without success
 
 
 @harness_torch_state()
@@ -44,42 +35,43 @@ def run_search(
     For a :class:`~bench.attacks.engine.fast_model.FastModel`, the search runs on its search model, and the search of a
     sample continues until the model under test confirms that a point is adversarial. If memory runs out, the batches
     become smaller. The current attempts then start again, with the same outcome, and finished samples do not change.
-    ``allowance``, (N,) int64, is the number of queries per sample.
+    ``allowance``, (N,) int64, is the number of queries per sample. If the model has a checkpoint
+    (:mod:`bench.attacks.engine.checkpoint`), the state is saved there, and a saved state is continued.
     """
-    samples = without_inference_mode(samples)
+    samples, checkpoint = without_inference_mode(samples), checkpoint_of(model)
+    saved = checkpoint.begin() if checkpoint is not None else None
+    if saved is not None and saved.finished:
+        return stored_result(saved, samples)
     meter, shrink = QueryMeter(samples.labels, allowance), shrink_function(model)
     # Speculative queries would use up the allowance.
     budget = batch_budget(samples.inputs) if allowance is None else NO_SPECULATION
     scheduler = Scheduler(meter.begin(), search.attempts, ahead=budget.attempts)
-    findings = _Findings.of(samples, search.attempts)
-    flight: _Flight | None = None
+    run = SearchRun(search, samples, scheduler, Findings.of(samples, search.attempts), meter, batch_size)
+    if checkpoint is not None and saved is not None and not run.load(saved):
+        checkpoint.reject()
     while scheduler:
+        if checkpoint is not None and checkpoint.is_due():
+            checkpoint.save(run.dump())
         step: _Step | None = None
         try:
-            flight = _refilled(flight, scheduler.begin(batch_size), search, samples)
-            step = _step(search, model, flight, rows=min(batch_size, budget.queries))
+            run.flight = _refilled(run.flight, scheduler.begin(run.batch_size), search, samples)
+            step = _step(search, model, run.flight, rows=min(run.batch_size, budget.queries))
         except Exception as error:
             if shrink is None or not ran_out_of_memory(error):
                 raise
         if step is None:  # outside of the except clause, which keeps the tensors of the failed step alive
             assert shrink is not None
-            per_sample = queries_per_sample(search, scheduler.rows, min(batch_size, budget.queries))
-            batch_size = shrink(min(batch_size, scheduler.rows * per_sample))  # upper bound: one kind of query only
+            per_sample = queries_per_sample(search, scheduler.rows, min(run.batch_size, budget.queries))
+            # An upper bound of the rows of the failed batch, which may have held one kind of query only.
+            run.batch_size = shrink(min(run.batch_size, scheduler.rows * per_sample))
             meter.rewind(scheduler.restart())
-            flight = None
+            run.flight = None
             continue
-        flight = _settled(step, scheduler, findings, meter)
-    return SearchResult(findings.adversarials, findings.success, batch_size, meter.n_queries, meter.truncated)
-
-
-@dataclass(frozen=True)
-class _Flight:
-    """The running attempts. A sample may have several attempts."""
-
-    state: State
-    position: Tensor  # (B,), position of the sample among all samples
-    attempt: Tensor  # (B,)
-    waiting: Tensor  # (B,), bool: not queried in the last batch, see bench.attacks.engine.batching
+        run.flight = _settled(step, scheduler, run.findings, meter)
+    result = run.result()
+    if checkpoint is not None:
+        checkpoint.finish(saved_result(result))
+    return result
 
 
 @dataclass(frozen=True)
@@ -89,36 +81,13 @@ class _Step:
     They are recorded only when all outcomes have been computed, since memory may run out earlier.
     """
 
-    n_queried: int  # number A of queried attempts, which are the first in the flight
+    n_queried: int  # number A of queried attempts, which are the first A of the flight
     points: Tensor  # (A, C, H, W), points of the queries
     hit: Tensor  # (A,), bool: the point is adversarial
-    flight: _Flight  # states after the query
+    flight: Flight  # states after the query
 
 
-@dataclass(frozen=True)
-class _Findings:
-    """The lowest successful attempt of each sample so far, and its adversarial image."""
-
-    adversarials: Tensor  # (N, C, H, W), the clean image if no attempt has succeeded
-    attempt: Tensor  # (N,), lowest successful attempt; the number of attempts if none has succeeded
-    attempts: int
-
-    @classmethod
-    def of(cls, samples: Samples, attempts: int) -> _Findings:
-        return cls(samples.inputs.clone(), torch.full_like(samples.labels, attempts), attempts)
-
-    @property
-    def success(self) -> Tensor:
-        return self.attempt < self.attempts
-
-    def record(self, position: Tensor, attempt: Tensor, points: Tensor) -> None:
-        """Record successful attempts, (H,). If a sample has several successes, the lowest attempt is kept."""
-        self.attempt.scatter_reduce_(0, position, attempt, "amin")
-        lowest = self.attempt[position] == attempt
-        self.adversarials[position[lowest]] = points[lowest]
-
-
-def _step(search: Search, model: nn.Module, flight: _Flight, *, rows: float) -> _Step:
+def _step(search: Search, model: nn.Module, flight: Flight, *, rows: float) -> _Step:
     """Query one batch and advance its samples. All other samples wait."""
     kind = select_kind(search.needs_gradient(flight.state), flight.waiting)
     queried = flight if kind is None else take(flight, _where(kind))
@@ -131,7 +100,7 @@ def _step(search: Search, model: nn.Module, flight: _Flight, *, rows: float) -> 
     return _Step(len(hit), state.points, hit, after)
 
 
-def _settled(step: _Step, scheduler: Scheduler, findings: _Findings, meter: QueryMeter) -> _Flight | None:
+def _settled(step: _Step, scheduler: Scheduler, findings: Findings, meter: QueryMeter) -> Flight | None:
     """Record successes, drop attempts that are over or superseded, and return the remaining attempts."""
     flight = step.flight
     position, attempt, over = (x[: step.n_queried] for x in (flight.position, flight.attempt, flight.state.over))
@@ -167,12 +136,12 @@ def _hits(search: Search, state: State, result: QueryResult, model: nn.Module | 
     return hit
 
 
-def _refilled(flight: _Flight | None, begun: list[Pair], search: Search, samples: Samples) -> _Flight:
+def _refilled(flight: Flight | None, begun: list[Pair], search: Search, samples: Samples) -> Flight:
     """Add the attempts ``begun`` in this batch to the running attempts."""
     if not begun:
         assert flight is not None
         return flight
     position, attempt = torch.tensor(begun, device=samples.labels.device).unbind(1)
     state = search.start(take(samples, position), attempt)
-    fresh = _Flight(state, position, attempt, torch.zeros_like(state.over))
+    fresh = Flight(state, position, attempt, torch.zeros_like(state.over))
     return fresh if flight is None else join(flight, fresh)

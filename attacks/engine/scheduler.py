@@ -10,7 +10,8 @@ of a sample start only after its first attempt has run for some batches.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 Pair = tuple[int, int]  # the position of a sample, and the number of its attempt from 0
 
@@ -65,6 +66,24 @@ class Scheduler:
         self._under_way.setdefault(position, set()).add(attempt)
         self.rows += 1
         return position, attempt
+
+    def dump(self) -> dict[str, Any]:
+        """Return the state as JSON values. The order of the samples is a part of the state."""
+        return {
+            "waiting": list(self._waiting),
+            "next": list(self._next.items()),
+            "end": list(self._end.items()),
+            "under_way": [(position, sorted(attempts)) for position, attempts in self._under_way.items()],
+            "batch": self._batch,
+            "begun": list(self._begun.items()),
+        }
+
+    def load(self, facts: Mapping[str, Any]) -> None:
+        """Set the state to the result of :meth:`dump`."""
+        self._waiting = deque(facts["waiting"])
+        self._next, self._end, self._begun = (dict(facts[key]) for key in ("next", "end", "begun"))
+        self._under_way = {position: set(attempts) for position, attempts in facts["under_way"]}
+        self._batch, self.rows = facts["batch"], sum(len(attempts) for attempts in self._under_way.values())
 
     def close(self, position: int, end: int) -> None:
         """Limit the attempts of a sample to those below ``end``."""

@@ -7,7 +7,7 @@ sample depends only on its own state. :mod:`bench.attacks.engine.run_search` dec
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -103,6 +103,47 @@ def choose(mask: Tensor, if_true: Tensor, if_false: Tensor) -> Tensor:
 def join(first: T, second: T) -> T:
     """Concatenate the samples of ``first`` and ``second``."""
     return _zipped(first, second, lambda a, b: torch.cat((a, b)))
+
+
+def tensors_of(state: State) -> dict[str, Tensor]:
+    """Return the tensors of a state by name, such as ``points``, without those of its samples."""
+    return {name: getattr(owner, name.rpartition(".")[2]) for name, owner in _leaves(state, "")}
+
+
+def with_tensors(state: State, tensors: Mapping[str, Tensor]) -> State:
+    """Return ``state`` with other ``tensors``, named as in :func:`tensors_of`.
+
+    Raises ValueError unless names, shapes and types are those of the state.
+    """
+    expected = tensors_of(state)
+    if expected.keys() != tensors.keys():
+        raise ValueError(f"state of {', '.join(tensors)} in place of {', '.join(expected)}")
+    for name, tensor in expected.items():
+        if (tensor.shape, tensor.dtype) != (tensors[name].shape, tensors[name].dtype):
+            raise ValueError(f"{name} of {tuple(tensors[name].shape)} in place of {tuple(tensor.shape)}")
+    on_device = {name: tensor.to(expected[name].device) for name, tensor in tensors.items()}
+    replaced: State = _replaced(state, on_device, "")
+    return replaced
+
+
+def _leaves(tree: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    for field in dataclasses.fields(tree):
+        value = getattr(tree, field.name)
+        if isinstance(value, Tensor):
+            yield prefix + field.name, tree
+        elif not isinstance(value, Samples):
+            yield from _leaves(value, f"{prefix}{field.name}.")
+
+
+def _replaced(tree: Any, tensors: Mapping[str, Tensor], prefix: str) -> Any:
+    changes: dict[str, Any] = {}
+    for field in dataclasses.fields(tree):
+        value, name = getattr(tree, field.name), prefix + field.name
+        if isinstance(value, Tensor):
+            changes[field.name] = tensors[name]
+        elif not isinstance(value, Samples):
+            changes[field.name] = _replaced(value, tensors, f"{name}.")
+    return dataclasses.replace(tree, **changes)
 
 
 def _zipped(first: T, second: T, combine: Callable[[Tensor, Tensor], Tensor]) -> T:

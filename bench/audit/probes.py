@@ -26,7 +26,8 @@ from bench.core.vocabulary import STANDARD
 from bench.data.tensors import Images, as_inputs, spread
 from bench.evaluation.adversarials import in_ball, quantised
 from bench.evaluation.attack_runner import attack_all
-from bench.evaluation.cell import CellInput, CellStats, Outcomes
+from bench.evaluation.cell import CellInput, Outcomes
+from bench.evaluation.cell_stats import CellStats
 from bench.evaluation.fast_model import SearchModels
 from bench.evaluation.pass_counter import CountingModel
 from bench.evaluation.verify import predict, verified

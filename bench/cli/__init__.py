@@ -10,6 +10,7 @@ from bench.cli.group import cli
 from bench.core.errors import BenchError
 from bench.core.vocabulary import Exit
 from bench.runtime.console import say
+from bench.runtime.interrupt import Terminated
 
 __all__ = ["cli", "invoke"]
 
@@ -17,7 +18,7 @@ __all__ = ["cli", "invoke"]
 def invoke(arguments: list[str]) -> int:
     """Run the command line and return its exit code. Invalid input is reported in one sentence on stderr."""
     try:
-        code = cli.main(arguments, prog_name="bench", standalone_mode=False)
+        code = cli.main(arguments, prog_name="bench", standalone_mode=False, obj=arguments)
         return int(code) if code is not None else Exit.OK
     except click.ClickException as error:
         error.show(sys.stderr)  # with the usage of the command, on several lines
@@ -25,9 +26,9 @@ def invoke(arguments: list[str]) -> int:
     except BenchError as error:
         say(f"error: {error}")
         return Exit.USAGE
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt) as error:
         say(
-            "interrupted; finished trainings and cells are stored, and the state of a running training is stored about "
-            "once per minute; run the same command again to resume."
+            "interrupted; finished trainings and cells are stored, and the state of running ones about once per "
+            "second; run the same command again to continue."
         )
-        return 130
+        return 143 if isinstance(error.__cause__ or error, Terminated) else 130

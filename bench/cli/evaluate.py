@@ -11,16 +11,16 @@ import click
 from bench.cli.config_options import FilePath, config_options, pop_config
 from bench.cli.group import cli
 from bench.cli.options import NETWORKS, config_option, json_option
-from bench.cli.run import print_tables
+from bench.cli.run import exit_code, print_tables
 from bench.config import EvaluateConfig, NetworkConfig
 from bench.core.options import as_toml
-from bench.core.vocabulary import Exit
 from bench.core.words import pluralize
 from bench.external.options import networks_of
 from bench.leaderboard.write_tables import check_reference, write_tables
 from bench.results.store import Store
 from bench.runtime.config_file import EVALUATE_FILE, write_config
 from bench.runtime.files import check_writable
+from bench.runtime.interrupt import deferred_signals
 from bench.runtime.plugin import load_plugins
 
 
@@ -64,9 +64,10 @@ def evaluate_command(
     check_writable(config.results)
     write_config(config, config.results / EVALUATE_FILE, networks=[as_toml(network) for network in networks])
     context = RunContext.of(config, dataset, eps_texts=request.eps_texts)
-    evaluations, summary = evaluate_networks(networks, request, context)
+    with deferred_signals():
+        evaluations, summary = evaluate_networks(networks, request, context)
     tables = write_tables(store, config)
     cells = sum(len(evaluated.cells) for evaluated in evaluations)
     line = f"{summary.evaluated} of {pluralize(cells, 'cell')} computed, {summary.cached} already stored"
     print_tables(tables, summary, line, as_json=as_json)
-    return Exit.CELLS_FAILED if summary.bad else Exit.OK
+    return exit_code(summary)

@@ -74,5 +74,6 @@ class LazyGroup(PlainHelp, click.Group):
 def cli() -> None:
     """Decide whether a training-time idea makes image classifiers really robust.
 
-    Exit codes: 0 success, 1 a verification or check failed, 2 invalid usage or input, 3 some cells failed.
+    Exit codes: 0 success, 1 a verification or check failed, 2 invalid usage or input, 3 some cells failed, 130 and
+    143 stopped by SIGINT and SIGTERM.
     """

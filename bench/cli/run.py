@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import sys
 from typing import Any
 
 import click
@@ -18,6 +20,7 @@ from bench.job import Job
 from bench.leaderboard.write_tables import Tables, write_tables
 from bench.planning.resume import RunSummary
 from bench.runtime.console import say
+from bench.runtime.interrupt import deferred_signals
 
 
 @cli.command(
@@ -39,10 +42,21 @@ def run_command(*, dry_run: bool, as_json: bool, **options: Any) -> int:
         from bench.cli.dry_run import print_plan
 
         return print_plan(job, as_json=as_json)
-    summary = job.execute()
+    with deferred_signals():
+        summary = job.execute()
     tables = write_tables(job.store, config)
     print_tables(tables, summary, _done(summary, job.cells), as_json=as_json)
-    return Exit.CELLS_FAILED if summary.bad else Exit.OK
+    return exit_code(summary)
+
+
+def exit_code(summary: RunSummary) -> int:
+    """Return the exit code of a computation. If it was stopped, print how to continue it."""
+    failed = Exit.CELLS_FAILED if summary.bad else Exit.OK
+    if summary.stopped is None:
+        return failed
+    command = shlex.join(["bench", *click.get_current_context().find_root().obj])
+    print(f"stopped by {summary.stopped.reason}; to continue: {command}", file=sys.stderr)
+    return summary.stopped.exit_code or failed
 
 
 def _done(summary: RunSummary, cells: int) -> str:
@@ -54,7 +68,8 @@ def _done(summary: RunSummary, cells: int) -> str:
         there = "the only cell is" if cells == 1 else f"all {cells} cells are"
         return f"nothing to do: {there} already stored (--force computes {'it' if cells == 1 else 'them'} again)"
     computed = f"{summary.evaluated} of {pluralize(cells, 'cell')} computed"
-    return f"{summary.trained} trained, {computed}, {summary.cached} already stored"
+    others = f", {summary.elsewhere} by other processes" if summary.elsewhere else ""
+    return f"{summary.trained} trained, {computed}{others}, {summary.cached} already stored"
 
 
 def print_tables(tables: Tables, summary: RunSummary, line: str, *, as_json: bool) -> None:
@@ -67,6 +82,7 @@ def print_tables(tables: Tables, summary: RunSummary, line: str, *, as_json: boo
             "trained": summary.trained,
             "evaluated": summary.evaluated,
             "cached": summary.cached,
+            "elsewhere": summary.elsewhere,
             "diagnosed": summary.diagnosed,
             "audited": summary.audited,
             "bad": summary.bad,

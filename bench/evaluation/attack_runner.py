@@ -25,7 +25,9 @@ from bench.core.errors import CellFailure, first_line, ran_out_of_memory
 from bench.core.specs import AttackSpec, EvalSpec
 from bench.data.tensors import spread
 from bench.evaluation.adversarials import AdversarialBatch
-from bench.evaluation.cell import CellInput, CellStats, Outcomes
+from bench.evaluation.cell import CellInput, Outcomes
+from bench.evaluation.cell_stats import CellStats
+from bench.evaluation.journal import as_result, as_saved
 from bench.evaluation.pass_counter import CountingModel
 from bench.evaluation.verify import distances, predict, verified
 from bench.runtime.captured_warnings import capture_warnings
@@ -162,11 +164,29 @@ class _Call:
 
         Training modes, gradients and ``requires_grad`` of the model are restored afterwards.
         """
-        cell_input, attack, stats = self.cell_input, self.attack, self.stats
+        cell_input, stats, entry = self.cell_input, self.stats, self.cell_input.entry
+        assert entry is not None
+        counting, prepared = _with_counters(cell_input, self.attack, self.stage, stats)
+        journal = cell_input.journal
+        journal.counters, journal.stats = counting, stats
+        own = (
+            entry.takes_fast_model and entry.batches_itself
+        )  # its searches use the journal, see bench.attacks.engine.checkpoint
+        stored = None if own else journal.begin()
+        result, messages = self._attacked(prepared) if stored is None else as_result(stored, self.inputs)
+        if not own and stored is None and isinstance(result.adversarials, Tensor):
+            journal.finish(as_saved(result, messages))
+        stats.notes = tuple(dict.fromkeys((*stats.notes, *messages)))
+        stats.forwards += sum(model.forwards for model in counting)
+        stats.backwards += sum(model.backwards for model in counting)
+        return result
+
+    def _attacked(self, prepared: nn.Module) -> tuple[AttackResult, list[str]]:
+        """Call the attack function; return its output and its warnings. The state of the model is restored."""
+        cell_input, attack = self.cell_input, self.attack
         assert cell_input.entry is not None
-        counting, prepared = _with_counters(cell_input, attack, self.stage, stats)
         if cell_input.entry.batches_itself:
-            attack = replace(attack, params={**attack.params, "batch_size": stats.batch_size})
+            attack = replace(attack, params={**attack.params, "batch_size": self.stats.batch_size})
         rng = SampleRng(self.spec.seed, attack.name, self.ids, cell_input.device)
         before = state_of(cell_input.model)
         labels = self.labels.to(cell_input.device, copy=True)
@@ -178,14 +198,10 @@ class _Call:
                 untouched(prepared),
             ):
                 result = call_attack(cell_input.entry, prepared, self.inputs.clone(), labels, spec=attack, rng=rng)
-        except Exception:
+        except BaseException:  # also when a stop is requested
             restore(cell_input.model, before)
             raise
-        messages += _check_untouched(cell_input.model, before, attack.name, self.inputs[:1])
-        stats.notes = tuple(dict.fromkeys((*stats.notes, *messages)))
-        stats.forwards += sum(model.forwards for model in counting)
-        stats.backwards += sum(model.backwards for model in counting)
-        return result
+        return result, [*messages, *_check_untouched(cell_input.model, before, attack.name, self.inputs[:1])]
 
     def checked_points(self, adversarials: Tensor) -> Tensor:
         """Return points at which to compare the search model with the model under test, (B, C, H, W).
@@ -215,9 +231,9 @@ def _with_counters(
     shrink = partial(shrink_batch, cell_input=cell_input, stats=stats) if cell_input.auto_batch else None
     faster = cell_input.search_models.get(attack.precision) if cell_input.search_models else cell_input.model
     if faster is cell_input.model:
-        return [exact], FastModel(exact, exact, shrink).eval()
+        return [exact], FastModel(exact, exact, shrink, cell_input.journal).eval()
     search = CountingModel(faster, stage.advance).eval()
-    return [exact, search], FastModel(exact, search, shrink).eval()
+    return [exact, search], FastModel(exact, search, shrink, cell_input.journal).eval()
 
 
 def _check_untouched(model: nn.Module, before: State, attack: str, example: Tensor) -> list[str]:

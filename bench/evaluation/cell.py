@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from bench.attacks.registry import AttackEntry
-from bench.core.records import Finding
 from bench.core.specs import Encoding
 from bench.data.tensors import Images
 from bench.evaluation.adversarials import AdversarialBatch, Adversarials
 from bench.evaluation.fast_model import SearchModels
+from bench.evaluation.journal import CellJournal
 from bench.results.per_image import Sample
 
 
@@ -51,17 +51,4 @@ class CellInput:
     auto_batch: bool = False  # halve the batch size after an out-of-memory error
     save_adversarials: Encoding = "none"
     search_models: SearchModels | None = None  # None: search on the model under test
-
-
-@dataclass
-class CellStats:
-    """Counters and notes of a running cell."""
-
-    n_attacked: int = 0
-    forwards: int = 0
-    backwards: int = 0
-    batch_size: int = 0
-    log: Callable[[str], None] = lambda line: None
-    notes: tuple[str, ...] = ()
-    findings: tuple[Finding, ...] = ()
-    n_truncated: int = 0
+    journal: CellJournal = field(default_factory=CellJournal)  # by default without files

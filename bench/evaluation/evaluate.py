@@ -22,7 +22,8 @@ from bench.data.sampling import drawn_notes
 from bench.data.tensors import spread
 from bench.evaluation.adversarials import Adversarials, encode
 from bench.evaluation.attack_runner import SMALLEST_BATCH, attack_all, free_memory
-from bench.evaluation.cell import CellInput, CellStats, Outcomes
+from bench.evaluation.cell import CellInput, Outcomes
+from bench.evaluation.cell_stats import CellStats
 from bench.evaluation.verify import predict
 from bench.external.model import notes_of
 from bench.results.chance_level import chance_notes, majority_of
@@ -50,7 +51,7 @@ def evaluate_cell(spec: EvalSpec, cell_input: CellInput, progress: Progress) -> 
         except CellFailure as error:
             outcomes, failure = None, error
     stats.notes = tuple(dict.fromkeys((*stats.notes, *messages)))
-    elapsed = time.perf_counter() - start
+    elapsed = time.perf_counter() - start + cell_input.journal.earlier_s
     return _record(spec, cell_input, stats, outcomes, failure, elapsed), outcomes
 
 
@@ -69,6 +70,7 @@ def _with_smaller_batches(spec: EvalSpec, cell_input: CellInput, progress: Progr
                 raise
             stats.batch_size = smaller
             stats.forwards = stats.backwards = stats.n_truncated = 0  # report the passes of the last attempt only
+            cell_input.journal.restart()
             progress.line(f"  out of memory; starting the cell again with batches of {smaller}")
             free_memory(cell_input.device)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -19,11 +20,13 @@ from bench.evaluation.adversarials import dump_adversarials
 from bench.evaluation.cell import CellInput, Outcomes
 from bench.evaluation.evaluate import DTYPE, evaluate_cell
 from bench.evaluation.fast_model import SearchModels
+from bench.evaluation.journal import CellJournal
 from bench.planning.resume import RunSummary
 from bench.results.chance_level import of_chance
 from bench.results.per_image import Sample
 from bench.results.store import Store
 from bench.runtime.environment import describe
+from bench.runtime.interrupt import check_stop
 from bench.runtime.torch_state import harness_torch_state
 
 
@@ -70,29 +73,75 @@ class EvaluatedModel:
 
 @harness_torch_state()
 def run_cells(cells: Sequence[EvalSpec], subject: EvaluatedModel, context: RunContext, summary: RunSummary) -> None:
-    """Evaluate and store every cell. A failed cell is also stored and does not stop the other cells."""
+    """Evaluate and store every cell that no other process has claimed.
+
+    A failed cell is also stored and does not stop the other cells. Raises Stopped between two cells if a stop was
+    requested. Returns early if another process has stored other weights for the run.
+    """
     size = context.dataset.image_size
     search_models = SearchModels(subject.model, (3, size, size), context.device)
     for _, group in groupby(cells, key=line_of):
-        records = []
-        for spec in group:
-            evaluated, samples, adversarials = _evaluate(spec, subject, search_models, context)
-            record = _with_data_notes(evaluated, context)
-            context.store.write_cell(record, samples, adversarials)
-            records.append(record)
-        ok_records, other_records = [r for r in records if is_good(r)], [r for r in records if not is_good(r)]
-        sentences = [error_message(record, subject.name) for record in other_records]
-        summary.evaluated += len(ok_records)
-        summary.bad += sentences
-        for line in ([ok_message(ok_records, subject.name)] if ok_records else []) + sentences:
-            context.progress.line(line)
+        records: list[EvalRecord] = []
+        try:
+            for spec in group:
+                check_stop()
+                if _has_other_weights(spec, subject, context):
+                    return
+                records += _claim_and_store(spec, subject, search_models, context)
+        finally:
+            _report(records, subject, context, summary)
+
+
+def finish_cells(cells: Sequence[EvalSpec], subject: EvaluatedModel, context: RunContext, summary: RunSummary) -> None:
+    """Evaluate ``cells`` of one run, and wait for those that other processes have claimed."""
+    context.work.plan_cells(cells)
+    while remaining := [cell for cell in cells if context.work.is_open(cell)]:
+        before = summary.evaluated + len(summary.bad)
+        run_cells(remaining, subject, context, summary)
+        remaining = [cell for cell in cells if context.work.is_open(cell)]
+        if remaining and summary.evaluated + len(summary.bad) == before:
+            context.work.wait([context.store.cell_path(c.run_id, c.cell_id) for c in remaining], context.progress)
+
+
+def _has_other_weights(spec: EvalSpec, subject: EvaluatedModel, context: RunContext) -> bool:
+    run = context.store.read_run(spec.run_id)
+    return run is not None and run.weights_sha != subject.weights_sha
+
+
+def _claim_and_store(
+    spec: EvalSpec, subject: EvaluatedModel, search_models: SearchModels, context: RunContext
+) -> list[EvalRecord]:
+    """Evaluate one cell and return its record; empty if another process has the cell, or one of its filters."""
+    if context.work.waits(spec):
+        return []
+    with context.work.claimed(context.store.cell_path(spec.run_id, spec.cell_id)) as mine:
+        if not mine:
+            return []
+        journal = _journal(spec, subject, context)
+        evaluated, samples, adversarials = _evaluate(spec, subject, search_models, context, journal)
+        record = _with_data_notes(evaluated, context)
+        context.store.write_cell(record, samples, adversarials)
+        journal.drop()
+        return [record]
+
+
+def _report(records: Sequence[EvalRecord], subject: EvaluatedModel, context: RunContext, summary: RunSummary) -> None:
+    """Print the cells of one group, and add them to ``summary``."""
+    ok_records, other_records = [r for r in records if is_good(r)], [r for r in records if not is_good(r)]
+    sentences = [error_message(record, subject.name) for record in other_records]
+    summary.evaluated += len(ok_records)
+    summary.bad += sentences
+    for line in ([ok_message(ok_records, subject.name)] if ok_records else []) + sentences:
+        context.progress.line(line)
 
 
 def skip(cells: Sequence[EvalSpec], reason: str, message: str, context: RunContext) -> None:
     """Store ``cells`` as skipped, with a reason and a message."""
     for spec in cells:
-        record = _without_result(spec, context, "", "skipped", reason, message)
-        context.store.write_cell(_with_data_notes(record, context), None)
+        with context.work.claimed(context.store.cell_path(spec.run_id, spec.cell_id)) as mine:
+            if mine:
+                record = _without_result(spec, context, "", "skipped", reason, message)
+                context.store.write_cell(_with_data_notes(record, context), None)
 
 
 def _with_data_notes(record: EvalRecord, context: RunContext) -> EvalRecord:
@@ -107,7 +156,9 @@ def _with_data_notes(record: EvalRecord, context: RunContext) -> EvalRecord:
 Evaluated = tuple[EvalRecord, list[Sample] | None, bytes | None]  # record, outcomes per image, stored images
 
 
-def _evaluate(spec: EvalSpec, subject: EvaluatedModel, search_models: SearchModels, context: RunContext) -> Evaluated:
+def _evaluate(
+    spec: EvalSpec, subject: EvaluatedModel, search_models: SearchModels, context: RunContext, journal: CellJournal
+) -> Evaluated:
     misclassified = _filtering_outcomes(spec, context.store)
     if misclassified is None:
         reason = "a filtering attack has no result."
@@ -130,6 +181,7 @@ def _evaluate(spec: EvalSpec, subject: EvaluatedModel, search_models: SearchMode
         auto_batch=context.auto_batch,
         save_adversarials=context.config.save_adversarials,
         search_models=search_models,
+        journal=journal,
     )
     record, outcomes = evaluate_cell(spec, cell_input, context.progress)
     if outcomes is None:
@@ -139,6 +191,19 @@ def _evaluate(spec: EvalSpec, subject: EvaluatedModel, search_models: SearchMode
         return record, samples, None
     content = dump_adversarials(stored, record.cell_id, record.weights_sha)
     return _with_hash(record, content, context.config.save_adversarials, stored.n_broken_8bit), samples, content
+
+
+def _journal(spec: EvalSpec, subject: EvaluatedModel, context: RunContext) -> CellJournal:
+    """Open the journal of a cell. Entries of other weights, of another device or of other versions are not used."""
+    environment, options = describe(context.device), context.config
+    facts = [spec.cell_id, subject.weights_sha, environment.device, environment.torch, environment.bench]
+    key = sha256(json.dumps([*facts, spec.batch_size, options.limit]).encode()).hexdigest()
+    journal = CellJournal(context.store.cell_path(spec.run_id, spec.cell_id).with_suffix(""), key)
+    if options.force:
+        journal.restart()
+    elif journal.resumed:
+        context.progress.line(f"{subject.name} {spec.name}: continuing after {journal.earlier_s:.0f} s of earlier work")
+    return journal
 
 
 def _with_hash(record: EvalRecord, content: bytes, encoding: Encoding, n_broken_8bit: int | None) -> EvalRecord:

@@ -15,6 +15,7 @@ from bench.planning.attack_traits import traits_changed
 from bench.planning.plan import RunPlan
 from bench.results.paired_baseline import paired_baseline
 from bench.results.store import Store
+from bench.runtime.interrupt import StopRequest
 
 
 @dataclass
@@ -26,6 +27,8 @@ class RunSummary:
     diagnosed: int = 0
     audited: int = 0
     cached: int = 0
+    elsewhere: int = 0  # cells that other processes computed meanwhile
+    stopped: StopRequest | None = None  # signal or time budget that stopped the command
     bad: list[str] = field(default_factory=list)  # one message per training or cell that is not ok
 
 

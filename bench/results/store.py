@@ -9,6 +9,8 @@ runs/<run_id>/audits/<data_sha>.json       AuditRecord of one test split, named 
 runs/<run_id>/cells/<cell_id>.json         EvalRecord; written last, so that an existing file marks a complete cell
 runs/<run_id>/cells/<cell_id>.samples.csv  per-image outcomes
 runs/<run_id>/cells/<cell_id>.adversarials.safetensors  misclassified adversarial images, if requested
+runs/<run_id>/cells/<cell_id>.journal, .search  state of a running cell, see bench.evaluation.journal
+runs/<run_id>/claims/*.claim               work in progress, see bench.runtime.claims
 """
 
 from __future__ import annotations

@@ -25,11 +25,13 @@ from bench.results.results_csv import normalization
 from bench.results.store import Store
 from bench.runtime.environment import describe
 from bench.runtime.input_files import read_input
+from bench.runtime.interrupt import check_stop, stop_requested
 from bench.runtime.torch_state import harness_torch_state
 from bench.training.train import begin, train, training_facts
 from bench.training.training_state import TrainingState, dump_state, restore_state
 
-SAVE_EVERY_S = 60.0
+SAVE_EVERY_S = 1.0
+COST = 20  # time between two saved states, in multiples of the time to save one: at most 5 % of the training
 LATE = 0.75  # share of the epochs after which the training accuracy of collapsing variants is checked
 
 
@@ -124,13 +126,14 @@ def _train(spec: TrainSpec, images: Images, context: RunContext, outcome: _Outco
     outcome.earlier_s = state.elapsed_s
     saver = _Saver(spec.run_id, context.store, outcome.earlier_s)
 
-    def after_epoch(state: TrainingState) -> None:
+    def after_batch(state: TrainingState) -> None:
+        if not state.epoch.batches:  # after an epoch
+            _warn_late(spec, state, context)
         saver(state)
-        _warn_late(spec, state, context)
 
     outcome.history = train(
         built.classifier, images, spec, objective, context.device, context.progress, state=state,
-        after_epoch=after_epoch,
+        after_batch=after_batch,
     )  # fmt: skip
     if outcome.history:
         outcome.per_sample = objective.per_sample(outcome.history[-1].gamma)
@@ -144,7 +147,8 @@ def _resume(spec: TrainSpec, state: TrainingState, context: RunContext) -> None:
         except BenchError as error:
             path = context.store.training_path(spec.run_id)
             raise BenchError(f"{path}: {error} Delete it to restart the training.") from error
-        context.progress.line(f"{spec.name}: resuming at epoch {len(state.history) + 1}/{spec.recipe.epochs}")
+        batch = f", batch {state.epoch.batches + 1}" if state.epoch.batches else ""
+        context.progress.line(f"{spec.name}: resuming at epoch {len(state.history) + 1}/{spec.recipe.epochs}{batch}")
 
 
 def _warn_late(spec: TrainSpec, state: TrainingState, context: RunContext) -> None:
@@ -161,17 +165,20 @@ def _warn_late(spec: TrainSpec, state: TrainingState, context: RunContext) -> No
 
 
 class _Saver:
-    """Callback that saves the state of a training, at most every ``SAVE_EVERY_S`` seconds, for resuming it."""
+    """Save the state of a training for resuming it: after a while, and when a stop is requested. Raises Stopped."""
 
     def __init__(self, run_id: str, store: Store, earlier_s: float) -> None:
         self._run_id, self._store, self._last = run_id, store, time.monotonic()
-        self._begun = self._last - earlier_s
+        self._begun, self._cost = self._last - earlier_s, 0.0
 
     def __call__(self, state: TrainingState) -> None:
-        if time.monotonic() - self._last >= SAVE_EVERY_S:
-            state.elapsed_s = time.monotonic() - self._begun
+        start = time.monotonic()
+        if start - self._last >= max(SAVE_EVERY_S, COST * self._cost) or stop_requested():
+            state.elapsed_s = start - self._begun
             self._store.write_training(self._run_id, dump_state(state))
             self._last = time.monotonic()
+            self._cost = self._last - start
+        check_stop()
 
 
 def _weights(built: BuiltModel) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ from bench.models.schedules import StepStats, TrainingFacts
 from bench.runtime.progress import Progress
 from bench.runtime.torch_state import own_generators
 from bench.training.lr_schedules import LR_SCHEDULES
-from bench.training.training_state import TrainingState
+from bench.training.training_state import EpochProgress, TrainingState
 
 BODY, OUTPUT = 0, 1  # indices of the optimiser's parameter groups
 
@@ -66,13 +66,13 @@ def train(
     progress: Progress,
     *,
     state: TrainingState | None = None,
-    after_epoch: Callable[[TrainingState], None] = lambda state: None,
+    after_batch: Callable[[TrainingState], None] = lambda state: None,
 ) -> tuple[EpochRecord, ...]:
     """Train ``model`` in place, starting from ``state``, and return one record per epoch.
 
     Learning rates follow the schedule of the recipe. All random draws are functions of (seed, epoch), so that a
-    training resumed after ``state.history`` gives the same result as an uninterrupted one. ``after_epoch`` is called
-    with the state after each epoch, for example to save it. Raises CellFailure("nan_loss") if the loss is not finite.
+    training resumed from ``state`` gives the same result as an uninterrupted one. ``after_batch`` is called with the
+    state after each batch, for example to save it. Raises CellFailure("nan_loss") if the loss is not finite.
     """
     state = state or begin(model, spec, objective)
     if spec.recipe.precision == "bf16":
@@ -87,10 +87,8 @@ def train(
         for epoch in range(len(state.history) + 1, spec.recipe.epochs + 1):
             lr = rates(epoch, spec.recipe)
             state.optimizer.param_groups[BODY]["lr"], state.optimizer.param_groups[OUTPUT]["lr"] = lr
-            record = _train_epoch(model, images, spec, objective, state, epoch, device)
-            state.history = (*state.history, record)
-            stage.advance(len(images), accuracy=record.accuracy)
-            after_epoch(state)
+            _train_epoch(model, images, spec, objective, state, epoch, device, after_batch)
+            stage.advance(len(images), accuracy=state.history[-1].accuracy)
     model.to(memory_format=torch.contiguous_format)  # evaluate in the same layout as after loading the stored weights
     return state.history
 
@@ -103,18 +101,17 @@ def _train_epoch(
     state: TrainingState,
     epoch: int,
     device: torch.device,
-) -> EpochRecord:
-    """Train for one epoch, over ``images`` in an order drawn for this epoch."""
+    after_batch: Callable[[TrainingState], None],
+) -> None:
+    """Train for one epoch, over ``images`` in an order drawn for this epoch, and add its record to ``state``."""
     model.train()
-    generator = torch.Generator().manual_seed(derive_seed(spec.seed, "epoch", epoch))
-    # The adversary has its own generator, so that order and augmentation are the same as without an adversary.
-    starts = torch.Generator().manual_seed(derive_seed(spec.seed, "adversary", epoch))
-    torch.manual_seed(derive_seed(spec.seed, "layers", epoch))  # layers such as dropout draw from the global generator
-    losses, correct, margins, gamma, n_images = 0.0, 0, 0.0, state.gamma.gamma, 0
-    batches = _batches(len(images), spec.recipe.batch_size, generator)
-    for number, indices in enumerate(batches, start=1):
-        inputs, labels = _prepare(model, images, indices, spec, generator, device)
-        inputs = _attacked(model, inputs, labels, spec, objective, epoch, starts)
+    draws = _Draws(spec.seed, epoch, device)
+    batches = _batches(len(images), spec.recipe.batch_size, draws.batches)
+    done = state.epoch
+    draws.restore(done.generators)
+    for number, indices in enumerate(batches[done.batches :], start=done.batches + 1):
+        inputs, labels = _prepare(model, images, indices, spec, draws.batches, device)
+        inputs = _attacked(model, inputs, labels, spec, objective, epoch, draws.adversary)
         batch = forward(model, inputs, labels, low_precision=spec.recipe.precision == "bf16")
         gamma = state.gamma.gamma
         loss = objective.loss(batch, gamma=gamma, epoch=epoch)
@@ -123,13 +120,48 @@ def _train_epoch(
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         state.optimizer.step()
-        done = _step_stats(batch, next_epoch=epoch + (number == len(batches)))
-        state.gamma = objective.advance(state.gamma, done)
-        losses += loss.item() * len(indices)
-        correct += int((batch.outputs.argmax(1) == batch.labels).sum())
-        margins += done.margin
-        n_images += len(indices)
-    return EpochRecord(loss=losses / n_images, accuracy=correct / n_images, gamma=gamma, margin=margins / len(batches))
+        stats = _step_stats(batch, next_epoch=epoch + (number == len(batches)))
+        state.gamma = objective.advance(state.gamma, stats)
+        done.batches, done.n_images = number, done.n_images + len(indices)
+        done.loss += loss.item() * len(indices)
+        done.n_correct += int((batch.outputs.argmax(1) == batch.labels).sum())
+        done.margin += stats.margin
+        if number == len(batches):
+            loss_mean, accuracy = done.loss / done.n_images, done.n_correct / done.n_images
+            record = EpochRecord(loss=loss_mean, accuracy=accuracy, gamma=gamma, margin=done.margin / done.batches)
+            state.history, state.epoch = (*state.history, record), EpochProgress()
+        else:
+            done.generators = draws.states()
+        after_batch(state)
+
+
+class _Draws:
+    """Random generators of one epoch, seeded by functions of (seed, epoch)."""
+
+    def __init__(self, seed: int, epoch: int, device: torch.device) -> None:
+        self.batches = torch.Generator().manual_seed(derive_seed(seed, "epoch", epoch))  # order and augmentation
+        # The adversary has its own generator: order and augmentation are the same as without an adversary.
+        self.adversary = torch.Generator().manual_seed(derive_seed(seed, "adversary", epoch))
+        torch.manual_seed(derive_seed(seed, "layers", epoch))  # layers such as dropout use the global generators
+        self._device = device
+
+    def states(self) -> dict[str, Tensor]:
+        """Return the states of all generators."""
+        states = {"batches": self.batches.get_state(), "adversary": self.adversary.get_state()}
+        states["layers"] = torch.get_rng_state()
+        if self._device.type == "cuda":
+            states["cuda"] = torch.cuda.get_rng_state(self._device)
+        return states
+
+    def restore(self, states: Mapping[str, Tensor]) -> None:
+        """Set the generators to ``states``; empty at the start of an epoch."""
+        if not states:
+            return
+        self.batches.set_state(states["batches"])
+        self.adversary.set_state(states["adversary"])
+        torch.set_rng_state(states["layers"])
+        if self._device.type == "cuda":
+            torch.cuda.set_rng_state(states["cuda"], self._device)
 
 
 def _attacked(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 
 import torch
 from safetensors import SafetensorError
@@ -17,14 +17,30 @@ from bench.runtime.files import FACTS, read_facts
 
 
 @dataclass
+class EpochProgress:
+    """Sums over the first ``batches`` batches of an epoch, and the states of the random generators after them.
+
+    The generators start from functions of (seed, epoch). Their states are uint8 tensors by name.
+    """
+
+    batches: int = 0
+    n_images: int = 0
+    loss: float = 0.0  # summed over images
+    n_correct: int = 0
+    margin: float = 0.0  # summed over batches
+    generators: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass
 class TrainingState:
-    """State of a training between two epochs. Random draws are functions of (seed, epoch) and need no state."""
+    """State of a training between two batches."""
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
     term: nn.Module | None  # auxiliary term of the loss, stored for its buffers
     gamma: GammaState
     history: tuple[EpochRecord, ...] = ()
+    epoch: EpochProgress = field(default_factory=EpochProgress)  # the unfinished epoch after ``history``
     elapsed_s: float = 0.0  # seconds of training in earlier processes
 
 
@@ -34,6 +50,7 @@ def dump_state(state: TrainingState) -> bytes:
         "elapsed_s": state.elapsed_s,
         "gamma": state.gamma._asdict(),
         "history": [asdict(record) for record in state.history],
+        "epoch": asdict(replace(state.epoch, generators={})),
     }
     return save({k: v.contiguous() for k, v in _tensors(state).items()}, {FACTS: json.dumps(header)})
 
@@ -49,6 +66,7 @@ def restore_state(state: TrainingState, content: bytes) -> None:
         state.gamma = GammaState(**header["gamma"])
         state.elapsed_s = header["elapsed_s"]
         state.history = tuple(EpochRecord(**record) for record in header["history"])
+        state.epoch = EpochProgress(**{**header["epoch"], "generators": _below("generators.", tensors)})
     except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise BenchError(f"the saved state of the training does not fit it: {first}.") from error
@@ -62,7 +80,8 @@ def _tensors(state: TrainingState) -> dict[str, Tensor]:
     }
     weights = {f"model.{name}": value for name, value in state.model.state_dict().items()}
     term = state.term.state_dict() if state.term is not None else {}
-    return {**weights, **moments, **{f"term.{name}": value for name, value in term.items()}}
+    generators = {f"generators.{name}": value for name, value in state.epoch.generators.items()}
+    return {**weights, **moments, **generators, **{f"term.{name}": value for name, value in term.items()}}
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,0 +1,238 @@
+"""Journal of a running cell: results of finished searches and the state of the current one, beside the cell.
+
+A process that is killed loses the work since the last entry, about a second. The next process continues in the same
+batches, so that outcomes and passes are the same as without interruption. Two files exist while the cell is computed:
+
+<cell_id>.journal  finished searches and batches, appended one by one
+<cell_id>.search   state of the current search, replaced as a whole
+
+Each entry has a SHA-256. An entry that is incomplete, damaged, or of another cell is not used: its work is done again.
+Short cells write no file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from bench.attacks.engine.checkpoint import Saved
+from bench.attacks.engine.query_budget import AttackResult
+from bench.core.errors import BenchError
+from bench.evaluation.cell_stats import CellStats
+from bench.evaluation.pass_counter import CountingModel
+from bench.runtime.files import FACTS, read_facts, write_atomic
+from bench.runtime.interrupt import check_stop, stop_requested
+
+SAVE_EVERY_S = 1.0
+COST = 20  # time between two entries, in multiples of the time that the last entry took: at most 5 % of the total
+HASH = 32  # bytes of a SHA-256
+LENGTH = 8  # bytes of the length of an entry
+
+
+@dataclass
+class CellJournal:
+    """Journal of one cell, and :class:`~bench.attacks.engine.checkpoint.Checkpoint` of its searches.
+
+    ``path`` is the path of the cell without suffix, or None to write no files. ``key`` identifies the work: entries
+    with another key are not used.
+    """
+
+    path: Path | None = None
+    key: str = ""
+    stats: CellStats = field(default_factory=CellStats)
+    counters: Sequence[CountingModel] = ()  # models of the current call of the attack
+    earlier_s: float = 0.0  # seconds of the cell in earlier processes
+    _replayed: list[bytes] = field(default_factory=list)  # finished searches of earlier processes
+    _current: bytes | None = None  # state of the search that was interrupted
+    _unwritten: list[bytes] = field(default_factory=list)
+    _end: int = 0  # length of the valid content of the journal
+    _index: int = -1  # number of the current search
+    _before: list[tuple[int, int]] = field(default_factory=list)  # passes before the current search
+    _start: float = field(default_factory=time.monotonic)
+    _last: float = field(default_factory=time.monotonic)
+    _cost: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Read the entries of an interrupted process."""
+        if self.path is None:
+            return
+        self._replayed = self._valid_entries()
+        self._end = sum(LENGTH + HASH + len(entry) for entry in self._replayed)
+        current = _content(self._search_path)
+        if current[:HASH] == hashlib.sha256(current[HASH:]).digest() and self._is_mine(current[HASH:]):
+            self._current = current[HASH:]
+        stored = (*self._replayed[-1:], *([] if self._current is None else [self._current]))
+        self.earlier_s = max((float(read_facts(entry)["elapsed_s"]) for entry in stored), default=0.0)
+
+    @property
+    def resumed(self) -> bool:
+        """True if an earlier process has left entries."""
+        return bool(self._replayed) or self._current is not None
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the start of the cell, including earlier processes."""
+        return self.earlier_s + time.monotonic() - self._start
+
+    def begin(self) -> Saved | None:
+        """Begin the next search. Return its stored result or state, and restore the counts that belong to it."""
+        self._index += 1
+        self._before = [(counter.forwards, counter.backwards) for counter in self.counters]
+        entry: bytes | None = None
+        if self._index < len(self._replayed):
+            entry, self._replayed[self._index] = self._replayed[self._index], b""  # free the memory
+        elif self._current is not None and read_facts(self._current)["index"] == self._index:
+            entry, self._current = self._current, None
+        return None if entry is None else self._restored(entry)
+
+    def reject(self) -> None:
+        """Discard the state that :meth:`begin` has returned: it does not fit the search, which starts again."""
+        self._set_passes(self._before)
+
+    def is_due(self) -> bool:
+        """Return whether the state should be saved: after a while, and as soon as a stop is requested."""
+        if stop_requested() is not None or self.path is None:
+            return stop_requested() is not None
+        return time.monotonic() - self._last >= max(SAVE_EVERY_S, COST * self._cost)
+
+    def save(self, saved: Saved) -> None:
+        """Save the state of the current search. Raises Stopped if a stop was requested."""
+        if self.path is not None:
+            self._write(self._entry(saved))
+        check_stop()
+
+    def finish(self, saved: Saved) -> None:
+        """Add the result of the current search. It is written when the journal is due.
+
+        Raises Stopped if a stop was requested.
+        """
+        if self.path is not None:
+            self._unwritten.append(self._entry(saved))
+            if self.is_due():
+                self._write(None)
+        check_stop()
+
+    def restart(self) -> None:
+        """Begin the cell again, without the entries so far."""
+        self._replayed, self._unwritten, self._current, self._index, self._end = [], [], None, -1, 0
+        self.drop()
+
+    def drop(self) -> None:
+        """Delete the files of the journal."""
+        if self.path is not None:
+            self._journal_path.unlink(missing_ok=True)
+            self._search_path.unlink(missing_ok=True)
+
+    @property
+    def _journal_path(self) -> Path:
+        assert self.path is not None
+        return self.path.with_name(f"{self.path.name}.journal")
+
+    @property
+    def _search_path(self) -> Path:
+        assert self.path is not None
+        return self.path.with_name(f"{self.path.name}.search")
+
+    def _valid_entries(self) -> list[bytes]:
+        """Return the entries of the journal before the first one that is incomplete, damaged or of another cell."""
+        content, entries = _content(self._journal_path), []
+        while content:
+            length = int.from_bytes(content[:LENGTH], "little")
+            digest, entry = content[LENGTH : LENGTH + HASH], content[LENGTH + HASH : LENGTH + HASH + length]
+            if len(entry) < length or hashlib.sha256(entry).digest() != digest or not self._is_mine(entry):
+                break
+            entries.append(entry)
+            content = content[LENGTH + HASH + length :]
+        return entries
+
+    def _is_mine(self, entry: bytes) -> bool:
+        try:
+            return bool(read_facts(entry)["key"] == self.key)
+        except (ValueError, KeyError, TypeError):
+            return False
+
+    def _write(self, current: bytes | None) -> None:
+        """Append the finished searches to the journal, and replace the state of the current search if it is given."""
+        start = time.monotonic()
+        if self._unwritten:
+            self._append(b"".join(len(e).to_bytes(LENGTH, "little") + _sealed(e) for e in self._unwritten))
+            self._unwritten = []
+        if current is not None:
+            write_atomic(self._search_path, _sealed(current))
+        self._last = time.monotonic()
+        self._cost = self._last - start
+
+    def _append(self, content: bytes) -> None:
+        """Append to the journal. A damaged end of the file is cut off first."""
+        path = self._journal_path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("r+b" if path.exists() else "xb") as file:
+                file.seek(self._end)
+                file.truncate()
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise BenchError(
+                f"cannot write {path}: {error.strerror or error}; earlier results are unchanged."
+            ) from error
+        self._end += len(content)
+
+    def _entry(self, saved: Saved) -> bytes:
+        facts = {
+            "key": self.key,
+            "index": self._index,
+            "finished": saved.finished,
+            "facts": saved.facts,
+            "passes": [(counter.forwards, counter.backwards) for counter in self.counters],
+            "batch_size": self.stats.batch_size,
+            "elapsed_s": self.elapsed_s,
+        }
+        tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in saved.tensors.items()}
+        return save(tensors, {FACTS: json.dumps(facts)})
+
+    def _restored(self, entry: bytes) -> Saved | None:
+        try:
+            tensors, facts = load(entry), read_facts(entry)
+            saved = Saved(tensors, facts["facts"], finished=facts["finished"])
+        except (SafetensorError, KeyError, ValueError):
+            return None
+        self._set_passes(facts["passes"])
+        self.stats.batch_size = facts["batch_size"]
+        return saved
+
+    def _set_passes(self, passes: Sequence[tuple[int, int]]) -> None:
+        for counter, (forwards, backwards) in zip(self.counters, passes, strict=True):
+            counter.forwards, counter.backwards = forwards, backwards
+
+
+def _sealed(entry: bytes) -> bytes:
+    return hashlib.sha256(entry).digest() + entry
+
+
+def _content(path: Path) -> bytes:
+    return path.read_bytes() if path.is_file() else b""
+
+
+def as_saved(result: AttackResult, messages: Sequence[str]) -> Saved:
+    """Return the result and the warnings of one batch of an attack that has no searches of ours."""
+    tensors = {"adversarials": result.adversarials}
+    if result.truncated is not None:
+        tensors["truncated"] = result.truncated
+    return Saved(tensors, {"messages": list(messages)}, finished=True)
+
+
+def as_result(saved: Saved, inputs: Tensor) -> tuple[AttackResult, list[str]]:
+    """Return what :func:`as_saved` has saved, on the device of ``inputs``."""
+    tensors = {name: tensor.to(inputs.device) for name, tensor in saved.tensors.items()}
+    return AttackResult(tensors["adversarials"], tensors.get("truncated")), list(saved.facts["messages"])

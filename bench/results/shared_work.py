@@ -1,0 +1,113 @@
+"""Share the work of a results folder with other processes that use it at the same time: each cell is computed once.
+
+A piece of work is named by the path of its record: a training, a cell, a diagnosis or an audit. A process claims it
+(:mod:`bench.runtime.claims`) before it computes it, and leaves work that another process has claimed. Does not import
+torch.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+from bench.core.specs import EvalSpec
+from bench.results.store import Store
+from bench.runtime.claims import CLAIMS, owner_of
+from bench.runtime.interrupt import check_stop
+from bench.runtime.progress import Progress
+
+Stamp = tuple[int, int, int] | None  # modification time, inode and size of a record; None if it does not exist
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 5.0
+
+
+class SharedWork:
+    """Work of one command. ``force`` computes stored results again, but not what this command has computed."""
+
+    def __init__(self, store: Store, *, force: bool = False) -> None:
+        self._store, self._force = store, force
+        self._planned: dict[Path, Stamp] = {}  # state of the records when the work was planned
+        self._done: set[Path] = set()
+        self._wait_s = FIRST_WAIT_S
+
+    def plan(self, *records: Path) -> None:
+        """Note the state of records that are to be computed, to recognise the results of other processes."""
+        for path in records:
+            self._planned.setdefault(path, _stamp(path))
+
+    def plan_cells(self, cells: Iterable[EvalSpec]) -> None:
+        """Plan the records of ``cells``."""
+        self.plan(*(self._store.cell_path(cell.run_id, cell.cell_id) for cell in cells))
+
+    def is_done(self, record: Path) -> bool:
+        """Return whether this command has computed the work, or another process since it was planned."""
+        if record in self._done:
+            return True
+        return not self._force and record in self._planned and self._planned[record] != _stamp(record)
+
+    def is_mine(self, record: Path) -> bool:
+        """Return whether this command has computed the work."""
+        return record in self._done
+
+    def settle(self, record: Path) -> None:
+        """Treat the work as done, because it is not needed."""
+        self._done.add(record)
+
+    def is_open(self, cell: EvalSpec) -> bool:
+        """Return whether the cell was planned and is not computed yet."""
+        path = self._store.cell_path(cell.run_id, cell.cell_id)
+        return path in self._planned and not self.is_done(path)
+
+    def waits(self, cell: EvalSpec) -> bool:
+        """Return whether a filtering attack of the cell was planned and is not computed yet."""
+        paths = (self._store.cell_path(cell.run_id, cell_id) for cell_id in cell.filters)
+        return any(path in self._planned and not self.is_done(path) for path in paths)
+
+    @contextmanager
+    def claimed(self, record: Path, *, unless: Callable[[], bool] | None = None) -> Iterator[bool]:
+        """Claim the work of ``record`` while the block runs. It is done if the block ends without an exception.
+
+        Yield False if another process has claimed it, or has done it since it was planned. ``unless`` replaces this
+        rule for work that may have to be repeated: it returns True if the stored result is complete.
+        """
+        self.plan(record)
+        with CLAIMS.claim(*_claim_of(record)) as mine:
+            mine = mine and not (unless() if unless is not None else self.is_done(record))
+            yield mine
+            if mine:
+                self._done.add(record)
+                self._wait_s = FIRST_WAIT_S
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """With ``force``, wait until no other process uses ``--force`` in this folder."""
+        with CLAIMS.wait_for(self._store.root / "claims", "force") if self._force else nullcontext():
+            yield
+
+    def wait(self, records: Iterable[Path], progress: Progress) -> None:
+        """Wait for a while, because other processes have claimed all ``records``. Raises Stopped on request."""
+        paths = list(records)
+        if self._wait_s == FIRST_WAIT_S:
+            owners = sorted({owner for path in paths if (owner := owner_of(*_claim_of(path)))})
+            progress.line(f"waiting for {len(paths)} results of {', '.join(owners) or 'other processes'}")
+        deadline = time.monotonic() + self._wait_s * (0.5 + random.random())
+        while time.monotonic() < deadline:
+            check_stop()
+            time.sleep(0.1)
+        self._wait_s = min(2 * self._wait_s, LONGEST_WAIT_S)
+
+
+def _claim_of(record: Path) -> tuple[Path, str]:
+    """Return the folder and the name of the claim on a record, such as runs/<id>/claims and cells-<cell_id>."""
+    folder = record.parent if record.parent.name not in ("cells", "audits") else record.parent.parent
+    return folder / "claims", "-".join(record.relative_to(folder).with_suffix("").parts)
+
+
+def _stamp(path: Path) -> Stamp:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_ino, status.st_size

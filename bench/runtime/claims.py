@@ -1,0 +1,249 @@
+"""Claims of work in a folder that several processes share, so that each piece of work is done once.
+
+A claim is a file that names its owner. Creating it is atomic (a hard link, or O_EXCL where links do not exist), also on
+NFS. A file that is being worked on is never deleted by another process. A claim that outlives its owner is superseded:
+the next owner creates the claim of the next generation, ``<name>.<generation>.claim``. The owner of the highest
+generation has the work. A claim is stale if its owner is a dead process of this machine, or if the owner is elsewhere
+and has not renewed the time stamp of the claim for STALE_S seconds. The clock is the clock of the file system.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from bench.core.errors import BenchError
+from bench.runtime.interrupt import check_stop
+
+HEARTBEAT_S = 15.0  # seconds between two renewals of a time stamp
+STALE_S = 300.0  # NFS may show a time stamp that is 60 s old
+SUFFIX = ".claim"
+_NAME = re.compile(r"(?P<name>.+)\.(?P<generation>\d{1,9})\.claim")
+
+
+class Claims:
+    """The claims of this process. One thread renews their time stamps."""
+
+    def __init__(self) -> None:
+        self._held: set[Path] = set()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    @contextmanager
+    def claim(self, folder: Path, name: str) -> Iterator[bool]:
+        """Claim the work ``name`` in ``folder`` while the block runs. Yield False if another owner has it.
+
+        Raises BenchError if the folder cannot be written.
+        """
+        path = _acquire(folder, name)
+        if path is None:
+            yield False
+            return
+        with self._lock:
+            self._held.add(path)
+            self._start_heartbeat()
+        try:
+            yield True
+        finally:
+            with self._lock:
+                self._held.discard(path)
+            _release(path)
+
+    @contextmanager
+    def wait_for(self, folder: Path, name: str, *, wait_s: float = 0.2) -> Iterator[None]:
+        """Claim the work ``name``, and wait while another owner has it. Raises Stopped on request."""
+        while True:
+            with self.claim(folder, name) as mine:
+                if mine:
+                    yield
+                    return
+            check_stop()
+            time.sleep(wait_s * (1 + random.random()))
+
+    def _start_heartbeat(self) -> None:
+        if self._thread is None or not self._thread.is_alive():  # a forked process has no thread
+            self._thread = threading.Thread(target=self._beat, name="claims", daemon=True)
+            self._thread.start()
+
+    def _beat(self) -> None:
+        while True:
+            time.sleep(HEARTBEAT_S)
+            with self._lock:
+                for path in self._held:
+                    with suppress(OSError):  # the folder may have been deleted by the user
+                        os.utime(path)
+
+
+CLAIMS = Claims()  # of this process
+
+
+def owner_of(folder: Path, name: str) -> str:
+    """Describe the owner of a live claim, such as "process 4711 on node3"; empty if there is none."""
+    live = [path for path in _generations(folder, name).values() if not _is_stale(path)]
+    content = _read(live[-1]) if live else None
+    return f"process {content.get('pid')} on {content.get('host')}" if content else ""
+
+
+def _acquire(folder: Path, name: str) -> Path | None:
+    """Create the claim of the next generation. Return None if another owner is alive or was faster."""
+    found = _generations(folder, name)
+    if any(not _is_stale(path) for path in found.values()):
+        return None
+    path = folder / f"{name}.{max(found, default=-1) + 1}{SUFFIX}"
+    if not _create(path):
+        return None
+    # Between the two listings, another process may have created a claim of another generation. Both then see each
+    # other, and at most one of them keeps its claim.
+    others = {generation: other for generation, other in _generations(folder, name).items() if other != path}
+    if any(not _is_stale(other) for other in others.values()):
+        _delete(path)
+        return None
+    for other in others.values():
+        _delete(other)
+    return path
+
+
+def _release(path: Path) -> None:
+    _delete(path)
+    with suppress(OSError):  # the folder has other claims, or is gone
+        path.parent.rmdir()
+
+
+def _generations(folder: Path, name: str) -> dict[int, Path]:
+    """Return the claims on ``name`` by generation, in ascending order."""
+    try:
+        entries = [entry.name for entry in os.scandir(folder)]
+    except OSError:
+        return {}
+    matches = (_NAME.fullmatch(entry) for entry in entries)
+    found = {int(m["generation"]): folder / m.string for m in matches if m is not None and m["name"] == name}
+    return dict(sorted(found.items()))
+
+
+def _create(path: Path) -> bool:
+    """Create a claim with its owner as content; return False if it exists."""
+    content = json.dumps({**_identity(), "pid": os.getpid(), "started": _started(os.getpid())}).encode()
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    for attempt in range(20):  # another process may remove the empty folder
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_bytes(content)
+            break
+        except OSError as error:
+            if attempt == 19 or not isinstance(error, FileNotFoundError | FileExistsError):
+                _delete(temporary)
+                raise BenchError(f"cannot write {path}: {error.strerror or error}.") from error
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without hard links
+        return _create_exclusively(path, content)
+    finally:
+        _delete(temporary)
+    return True
+
+
+def _create_exclusively(path: Path, content: bytes) -> bool:
+    try:
+        with path.open("xb") as file:
+            file.write(content)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        _delete(path)
+        raise BenchError(f"cannot write {path}: {error.strerror or error}.") from error
+    return True
+
+
+def _delete(path: Path) -> None:
+    with suppress(OSError):
+        path.unlink()
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _is_stale(path: Path) -> bool:
+    """Return whether the owner of a claim is dead, or has not renewed the claim for STALE_S seconds.
+
+    A claim without readable content is stale only after this time, because it may be in the process of creation.
+    """
+    content = _read(path)
+    here = content is not None and all(content.get(key) == value for key, value in _identity().items())
+    if content is not None and here:
+        pid = content.get("pid")
+        return not isinstance(pid, int) or not _is_alive(pid, content.get("started"))
+    try:
+        return _now(path.parent) - path.stat().st_mtime > STALE_S
+    except FileNotFoundError:
+        return True  # released
+    except OSError:
+        return False
+
+
+def _now(folder: Path) -> float:
+    """Return the time of the file system, from the time stamp of a new file."""
+    probe = folder / f".{secrets.token_hex(8)}.tmp"
+    try:
+        probe.touch()
+        return probe.stat().st_mtime
+    finally:
+        _delete(probe)
+
+
+def _is_alive(pid: int, started: object) -> bool:
+    """Return whether the process runs and, where the system tells, has the recorded start time."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass
+    current = _started(pid)
+    return current != "zombie" and (not started or not current or current == started)
+
+
+def _started(pid: int) -> str:
+    """Return the start time of a process in ticks since boot, "zombie" for a dead one, "" on systems without /proc."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "zombie" if fields[0] in "ZX" else fields[19]
+
+
+@cache
+def _identity() -> dict[str, str]:
+    """Return what processes have in common whose process ids can be compared: host, boot and process namespace."""
+    return {"host": socket.gethostname(), "boot": _boot(), "namespace": _namespace()}
+
+
+def _boot() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
+
+
+def _namespace() -> str:
+    try:
+        return os.readlink("/proc/self/ns/pid")  # containers on one host have separate process ids
+    except OSError:
+        return ""

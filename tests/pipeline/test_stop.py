@@ -1,0 +1,71 @@
+"""Signals and time budgets stop ``bench run`` between two batches, and the same command continues."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch import Tensor
+
+from bench.evaluation.pass_counter import CountingModel
+from bench.runtime import interrupt
+
+Bench = Callable[..., Any]
+
+ARGUMENTS = ("--attacks", "pgd-5,pgd-10", "--no-diagnose", "--epochs", "2")
+
+
+def counts(folder: Path) -> list[tuple[str, ...]]:
+    with (folder / "results.csv").open(encoding="utf-8", newline="") as file:
+        return [(r["attack"], r["n_correct"], r["n_forwards"], r["n_backwards"]) for r in csv.DictReader(file)]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_inside_of_an_attack_and_the_command_continues(
+    run: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, code: int
+) -> None:
+    assert run(*ARGUMENTS, results=tmp_path / "whole").code == 0
+    passes, forward = [0], CountingModel.forward
+
+    def counted(model: CountingModel, inputs: Tensor) -> Tensor:
+        passes[0] += 1
+        if passes[0] == 9:
+            os.kill(os.getpid(), number)
+        return forward(model, inputs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CountingModel, "forward", counted)
+        stopped = run(*ARGUMENTS)
+    assert stopped.code == code
+    assert f"stopped by {signal.Signals(number).name}; to continue: bench run" in stopped.err
+    assert list((tmp_path / "out").rglob("*.search"))
+    assert passes[0] < 12  # stopped in the batch
+    continued = run(*ARGUMENTS)
+    assert continued.code == 0
+    assert "of earlier work" in continued.err
+    assert counts(tmp_path / "out") == counts(tmp_path / "whole")
+    left = [p for pattern in ("*.search", "*.journal", "*.claim") for p in (tmp_path / "out").rglob(pattern)]
+    assert not left
+
+
+def test_a_time_budget_exits_with_success_and_names_the_command(
+    run: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = interrupt.time.monotonic
+    start = clock()
+    monkeypatch.setattr(interrupt.time, "monotonic", lambda: start + 3600 * (clock() - start))
+    stopped = run(*ARGUMENTS, "--time-budget", "1h")
+    assert stopped.code == 0
+    assert "stopped by the time budget of 1h; to continue: bench run" in stopped.err
+    assert "--time-budget 1h" in stopped.err
+
+
+def test_another_time_budget_is_one_sentence(run: Bench) -> None:
+    outcome = run(*ARGUMENTS, "--time-budget", "soon")
+    assert outcome.code == 2
+    assert "time budget 'soon' is no duration" in outcome.err

@@ -1,0 +1,139 @@
+"""At most one owner has a claim; claims of dead owners are recovered."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from bench.core.errors import BenchError
+from bench.runtime import claims
+from bench.runtime.claims import Claims, owner_of
+
+
+def claim_of(folder: Path, generation: int = 0, **changes: object) -> Path:
+    """Write a claim as another owner would."""
+    folder.mkdir(exist_ok=True)
+    path = folder / f"work.{generation}.claim"
+    owner = {"host": "elsewhere", "boot": "", "namespace": "", "pid": 1, "started": ""}
+    path.write_text(json.dumps(owner | changes), encoding="utf-8")
+    return path
+
+
+def dead_process() -> int:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def is_free(folder: Path) -> bool:
+    with Claims().claim(folder, "work") as mine:
+        return mine
+
+
+def test_a_claim_excludes_others_until_it_is_released(tmp_path: Path) -> None:
+    with Claims().claim(tmp_path / "claims", "work") as mine:
+        assert mine
+        assert not is_free(tmp_path / "claims")
+        assert f"process {os.getpid()}" in owner_of(tmp_path / "claims", "work")
+        with Claims().claim(tmp_path / "claims", "other work") as other:
+            assert other
+    assert is_free(tmp_path / "claims")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_claim_is_released_after_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="lost"), Claims().claim(tmp_path, "work"):
+        raise ValueError("lost")
+    assert is_free(tmp_path)
+
+
+def test_a_claim_of_a_dead_process_is_recovered(tmp_path: Path) -> None:
+    old = claim_of(tmp_path / "claims", 3, **claims._identity(), pid=dead_process())
+    with Claims().claim(tmp_path / "claims", "work") as mine:
+        assert mine
+        assert not old.exists()
+        assert (tmp_path / "claims" / "work.4.claim").exists()
+
+
+def test_a_claim_of_an_earlier_process_with_the_same_id_is_recovered(tmp_path: Path) -> None:
+    claim_of(tmp_path / "claims", **claims._identity(), pid=os.getpid(), started="1")
+    assert is_free(tmp_path / "claims")
+
+
+def test_a_live_process_is_never_superseded(tmp_path: Path) -> None:
+    path = claim_of(tmp_path / "claims", **claims._identity(), pid=os.getpid(), started=claims._started(os.getpid()))
+    os.utime(path, (0, 0))
+    assert not is_free(tmp_path / "claims")
+
+
+@pytest.mark.parametrize(("age", "free"), [(0.5, False), (1.5, True)])
+def test_another_machine_has_the_claim_while_it_renews_it(tmp_path: Path, age: float, free: bool) -> None:
+    path = claim_of(tmp_path / "claims")
+    created = path.stat().st_mtime - age * claims.STALE_S
+    os.utime(path, (created, created))
+    assert is_free(tmp_path / "claims") == free
+
+
+def test_the_time_stamp_of_a_claim_is_renewed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claims, "HEARTBEAT_S", 0.01)
+    with Claims().claim(tmp_path, "work"):
+        (path,) = tmp_path.glob("*.claim")
+        os.utime(path, (0, 0))
+        renewed = threading.Event()
+        for _ in range(1000):
+            if path.stat().st_mtime > 0:
+                renewed.set()
+                break
+            renewed.wait(0.01)
+        assert renewed.is_set()
+
+
+def test_an_unreadable_claim_counts_until_it_is_old(tmp_path: Path) -> None:
+    path = tmp_path / "work.0.claim"
+    path.write_bytes(b"")
+    assert not is_free(tmp_path)
+    os.utime(path, (0, 0))
+    assert is_free(tmp_path)
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["hard links", "no hard links"])
+def test_of_many_threads_one_has_the_claim_at_a_time(
+    tmp_path: Path, links: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A claim of a dead process is there, so that all begin with the recovery, which has most steps."""
+    if not links:
+        monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError("no hard links")))
+    folder = tmp_path / "claims"
+    claim_of(folder, **claims._identity(), pid=dead_process())
+    inside, most, turns = [0], [0], [0]
+
+    def work() -> None:
+        mine = 0
+        while mine < 5:
+            with Claims().claim(folder, "work") as has:
+                if has:
+                    inside[0] += 1
+                    most[0] = max(most[0], inside[0])
+                    turns[0] += 1
+                    mine += 1
+                    inside[0] -= 1
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (most[0], turns[0]) == (1, 40)
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("", encoding="utf-8")
+    with pytest.raises(BenchError, match="cannot write"), Claims().claim(file / "claims", "work"):
+        pass

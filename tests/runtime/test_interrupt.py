@@ -1,0 +1,88 @@
+"""Stops are requested by signals and by time budgets, and happen at safe points."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+import pytest
+
+from bench.core.errors import BenchError
+from bench.runtime.interrupt import (
+    Stopped,
+    check_stop,
+    deferred_signals,
+    duration,
+    stop_requested,
+    time_budget,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("45s", 45), ("90m", 5400), ("2h", 7200), ("1h30m", 5400), ("1d", 86400), (" 2H ", 7200)]
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "2", "h", "2x", "0s", "-1h", "1.5h", "٢h", "2h30", "nan", "1e9h"])
+def test_other_texts_are_no_durations(text: str) -> None:
+    with pytest.raises(BenchError, match="no duration"):
+        duration(text)
+
+
+def signals_seen(*numbers: int) -> None:
+    """Send signals to this process, and reach a safe point."""
+    with deferred_signals():
+        for number in numbers:
+            os.kill(os.getpid(), number)
+        assert stop_requested() is not None  # the code between two safe points still runs
+        check_stop()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_at_the_next_safe_point(number: int, code: int) -> None:
+    before = signal.getsignal(number)
+    with pytest.raises(Stopped) as stopped:
+        signals_seen(number)
+    assert stopped.value.request.exit_code == code
+    assert signal.getsignal(number) == before
+    check_stop()  # the request is over
+
+
+def test_a_second_signal_interrupts_at_once() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        signals_seen(signal.SIGINT, signal.SIGINT)
+
+
+def test_other_threads_keep_the_handlers() -> None:
+    """Python allows handlers in the main thread only."""
+    seen = []
+
+    def work() -> None:
+        with deferred_signals():
+            seen.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [signal.getsignal(signal.SIGINT)]
+
+
+def test_a_time_budget_stops_with_success(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    with time_budget("1m"):
+        check_stop()
+        now[0] = 159.9
+        check_stop()
+        now[0] = 160.0
+        with pytest.raises(Stopped, match="the time budget of 1m") as stopped:
+            check_stop()
+    assert stopped.value.request.exit_code == 0
+    check_stop()
+
+
+def test_a_stop_is_not_caught_as_an_error() -> None:
+    assert not issubclass(Stopped, Exception)
