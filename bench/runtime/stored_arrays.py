@@ -47,7 +47,10 @@ def _array(raw: Any, dtype: StoredDtype, shape: Any, order: Any) -> np.ndarray[A
     return np.frombuffer(data, dtype.dtype).reshape(shape, order=order)
 
 
-def _reconstruct(*_: object) -> StoredArray:
+def _reconstruct(_: object, shape: object, code: object) -> StoredArray:
+    """Return an empty array. numpy always names the same shape and type, and sets both in the state."""
+    if shape != (0,) or code not in ("b", b"b"):
+        raise ValueError("array that numpy did not store")
     return StoredArray()
 
 

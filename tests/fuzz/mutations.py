@@ -151,7 +151,7 @@ def _change_value(rng: Random, data: Any) -> None:
     elif change == 3 and isinstance(inside[key], int):
         inside[key] += rng.choice((-1, 1, 1000, -1000))
     elif change == 4 and isinstance(inside[key], str):
-        inside[key] = any_bytes(rng, inside[key].encode()).decode("utf-8", "replace")
+        inside[key] = any_bytes(rng, inside[key].encode("utf-8", "replace")).decode("utf-8", "replace")
     elif change == 5:
         inside[key] = str(inside[key])
     else:

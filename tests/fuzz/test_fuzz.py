@@ -19,11 +19,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mutations import BINARY, CSV, JSON, TEXT, mutated
 from targets import TARGETS
+from text_targets import MODEL_INFO
 
+from bench.compare.model_info import read_checkout
 from bench.core.epsilon import parse_eps
 from bench.core.errors import BenchError
 from bench.core.number_text import parse_integer, parse_number
 from bench.core.strict_json import parse_json
+from bench.leaderboard.corruptions_csv import read_corruptions
+from bench.results.per_image import parse_samples
+from bench.runtime.config_file import read_config
 
 CASES = 500
 
@@ -72,10 +77,10 @@ def test_the_harness_finds_each_kind_of_defect(tmp_path: Path) -> None:
         return 97
 
     def target(read: Any, expected: Any = None) -> Target:
-        return Target(f"{read.__name__} {expected}", lambda: [b"abc"], read, BINARY, expected)
+        return Target(f"{read.__name__} {expected is None}", lambda: [b"abc"], read, BINARY, expected)
 
     found = {
-        name: {v.problem.splitlines()[-1][:20] for seed in range(60) if (v := run_case(made, seed, tmp_path)).problem}
+        name: {v.problem.splitlines()[-1][:20] for seed in range(100) if (v := run_case(made, seed, tmp_path)).problem}
         for name, made in {
             "traceback": target(first_byte, lambda content: content[0]),
             "value": target(first_byte),
@@ -149,3 +154,47 @@ def test_the_exponent_of_a_budget_is_bounded(text: str) -> None:
     """An exact fraction of 1e-999999999 would take hours; the same rule refuses it."""
     with pytest.raises(BenchError, match="is not a number"):
         parse_eps(text, "l2")
+
+
+@pytest.mark.parametrize("text", ["1_0", "٥٠", "1e-999999999", "nan", " 50", "0x10", "50 ", "1e1_0"])
+def test_odd_numbers_of_others_are_refused(text: str, tmp_path: Path) -> None:
+    """In a file of RobustBench, in a table of corruptions, and in outcomes."""
+    path = tmp_path / "model_info" / "cifar10" / "Linf" / "Name.json"
+    path.parent.mkdir(parents=True)
+    for field in ("clean_acc", "autoattack_acc", "external", "eps"):
+        path.write_text(json.dumps({**MODEL_INFO, field: text}), encoding="utf-8")
+        with pytest.raises(BenchError, match=r"Name\.json"):
+            read_checkout(tmp_path)
+    table = tmp_path / "corruptions.csv"
+    table.write_text(f",fog\n,1\nours,{text}\n", encoding="utf-8")
+    with pytest.raises(BenchError, match="is not a fraction"):
+        read_corruptions(table)
+    header = "sample_id,label,clean_pred,adv_pred,distance\n"
+    for line in (f"a,{text},1,1,", f"a,1,{text},1,", f"a,1,1,{text},", f"a,1,1,1,{text}"):
+        with pytest.raises(BenchError, match="has an invalid line"):
+            parse_samples((header + line + "\n").encode(), where="file")
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xff", b"a,b\n", b"", b'sample_id,label,clean_pred,adv_pred,distance\n"a', b"\0" * 9, b"a\n" * 9]
+)
+def test_outcomes_that_are_no_table_are_refused(content: bytes) -> None:
+    with pytest.raises(BenchError, match="delete it together with the"):
+        parse_samples(content, where="file")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"limit = {'9' * 5000}",
+        f"limit = {2**63}",
+        f"models = {'[' * 3000}",
+        f"limit{'.a' * 9} = 1",
+        "models = [[[[[1]]]]]",
+    ],
+)
+def test_odd_toml_is_refused(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(BenchError, match=r"^config .*run\.toml"):
+        read_config(path, {"limit": "limit", "models": "models"}, {}, {})

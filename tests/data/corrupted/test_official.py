@@ -102,6 +102,13 @@ def test_a_truncated_file(tmp_path: Path, length: int) -> None:
         from_arrays(tmp_path).images("fog", 1)
 
 
+def test_a_header_of_four_gigabytes(tmp_path: Path) -> None:
+    folder = arrays_in(tmp_path)
+    (folder / "labels.npy").write_bytes(b"\x93NUMPY\x02\x00" + b"\xff" * 4 + b"{'descr': '|u1'}")
+    with pytest.raises(BenchError, match="is damaged or not an array of numbers"):
+        from_arrays(folder)
+
+
 @pytest.mark.parametrize("shape", ["(10000000000000000000000,)", "(-3,)", "(4000000000, 4000000000, 4000000000)"])
 def test_a_header_with_an_impossible_shape(tmp_path: Path, shape: str) -> None:
     """NumPy raises OverflowError for the first."""
