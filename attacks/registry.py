@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from bench.core.errors import BenchError, unknown_name
 from bench.core.names import as_text, check_name
+from bench.core.number_text import is_whole, quoted
 from bench.core.registry import Registry, is_none, is_pattern
 from bench.core.specs import AttackSpec, Backend, Norm, Precision, Scalar
 from bench.core.vocabulary import NATIVE, REFERENCE
@@ -194,9 +195,11 @@ def resolve(name: str, backend: Backend = NATIVE) -> ResolvedAttack:
         return _resolved(name, {}, backend)
     for family in ATTACKS:
         entry = ATTACKS.get(family)
-        match = re.fullmatch(re.escape(family) + entry.grammar, name) if entry.grammar else None
+        match = re.fullmatch(re.escape(family) + entry.grammar, name, re.ASCII) if entry.grammar else None
         if match:
             texts = {key: text for key, text in match.groupdict().items() if text is not None}
+            if any(text.isdecimal() and not is_whole(text) for text in texts.values()):
+                raise BenchError(f"attack {quoted(name)} has a number of more than 64 bits; write a smaller one.")
             params: dict[str, Scalar] = {key: int(t) if t.isdecimal() else t for key, t in texts.items()}
             if 0 in params.values():
                 raise BenchError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from bench.core.strict_json import parse_json
 from bench.runtime.stored_arrays import StoredArray
 
 MAX_VALUES = 256  # maximum number of values in a tensor or array; larger ones are weights, not metadata
@@ -74,7 +74,7 @@ def facts_of_metadata(metadata: Mapping[str, str]) -> Facts:
 
 def _parsed(text: str) -> Any:
     try:
-        return json.loads(text)
+        return parse_json(text)
     except ValueError:
         return text
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import pickletools
 import zipfile
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import IO, Literal, cast
 from bench.core.errors import BenchError
 from bench.core.limits import CHECKPOINT, PICKLE, PICKLE_OPCODES, SAFETENSORS_HEADER, in_bytes
 from bench.core.paths import shown
+from bench.core.strict_json import parse_json
 from bench.runtime.input_files import exists, open_input
 from bench.runtime.unpacking import check_zip
 
@@ -128,8 +128,8 @@ def _is_safetensors(file: IO[bytes]) -> bool:
         return False
     header = file.read(length)
     try:
-        return len(header) == length and isinstance(json.loads(header), dict)
-    except (ValueError, RecursionError):
+        return len(header) == length and isinstance(parse_json(header), dict)
+    except ValueError:
         return False
 
 

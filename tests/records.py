@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
-from bench.core.records import AUDIT_VERSION, AuditRecord, BudgetAudit, Environment, EvalRecord, Finding, RunRecord
+from bench.core.records import (
+    AUDIT_VERSION,
+    DIAGNOSIS_VERSION,
+    AuditRecord,
+    BudgetAudit,
+    DiagnosisRecord,
+    Environment,
+    EvalRecord,
+    Finding,
+    RunRecord,
+)
+from bench.core.seals import sealed, sha_of
 from bench.core.specs import AttackSpec, DataSpec, EvalSpec, ModelSpec, Norm, Recipe, TrainSpec, VariantSpec
 from bench.results.per_image import Sample, dump_samples
-from bench.results.store import Store, dump_record
+from bench.results.record_files import dump_record
+from bench.results.store import Store
 
 ENVIRONMENT = Environment(
     device="cpu", hardware="h", python="3", torch="2", torchvision="0", timm="1", bench="0", git_sha="abc"
@@ -73,6 +86,16 @@ def audit_record(
     )  # fmt: skip
 
 
+def diagnosis_record(run: RunRecord) -> DiagnosisRecord:
+    """A diagnosis with a few values, one of them undefined."""
+    return DiagnosisRecord(
+        run_id=run.run_id, weights_sha=run.weights_sha, version=DIAGNOSIS_VERSION, status="ok", reason="", message="",
+        images={"diag_n": 10}, values={"collapse_nc1": 0.5, "collapse_nc3": None},
+        undefined={"collapse_nc3": "one class"}, time_s=1.5, created="2026-01-01T00:00:00+00:00",
+        environment=ENVIRONMENT,
+    )  # fmt: skip
+
+
 def store_with(folder: Path, verdicts: dict[tuple[str, int], dict[str, list[bool]]]) -> Store:
     """A store of runs (variant, seed) whose attacks left these images standing."""
     store = Store(folder)
@@ -97,7 +120,8 @@ def remove_images(store: Store) -> None:
         for cell in store.cells(run.run_id):
             path = store.samples_path(run.run_id, cell.cell_id)
             path.write_bytes(dump_samples([]))
-            record = dataclasses.replace(cell, n=0, n_correct=0, n_attacked=0)
+            sha = sha_of(dump_samples([]))
+            record = dataclasses.replace(cell, n=0, n_correct=0, n_attacked=0, samples_sha=sha)
             path.with_name(f"{cell.cell_id}.json").write_bytes(dump_record(record))
 
 
@@ -108,4 +132,18 @@ def repeat_an_image(store: Store) -> None:
             samples = store.read_samples(cell)
             first = next(sample for sample in samples if sample.correct)
             repeated = [first if sample.correct else sample for sample in samples]
-            store.samples_path(run.run_id, cell.cell_id).write_bytes(dump_samples(repeated))
+            replace_outcomes(store, cell, dump_samples(repeated))
+
+
+def replace_outcomes(store: Store, record: EvalRecord, content: bytes) -> EvalRecord:
+    """Write other outcomes for a cell, and seal its record again, as a forger would."""
+    path = store.samples_path(record.spec.run_id, record.cell_id)
+    path.write_bytes(content)
+    forged = dataclasses.replace(record, samples_sha=sha_of(content))
+    path.with_name(f"{record.cell_id}.json").write_bytes(dump_record(forged))
+    return forged
+
+
+def resealed(content: bytes) -> bytes:
+    """An edited record with a new seal, as of a forger or of an earlier version."""
+    return json.dumps(sealed(json.loads(content))).encode()

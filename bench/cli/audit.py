@@ -23,8 +23,9 @@ from bench.leaderboard.write_tables import rebuild
 from bench.planning.resume import attacked_cells, is_audited
 from bench.results.audit_summary import audit_sentence
 from bench.results.audit_verdict import all_findings
+from bench.results.record_files import dump_record
 from bench.results.results_csv import run_at_chance
-from bench.results.store import Store, dump_record
+from bench.results.store import Store
 from bench.runtime.files import check_writable
 from bench.runtime.plugin import load_plugins
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from tabulate import tabulate
 
-from bench.cli.config_options import config_options
+from bench.cli.config_options import Decimal, config_options
 from bench.cli.group import cli
 from bench.cli.options import baseline_option, json_option, list_option, run_option, tolerance_option
 from bench.config import RunConfig
@@ -43,7 +43,7 @@ HEADERS = ("run", "metric", "n", "accuracy", "tolerance", "audit", "flags")
 @tolerance_option
 @click.option(
     "--alpha",
-    type=click.FloatRange(0, 0.5, min_open=True, max_open=True),
+    type=Decimal(0, 0.5, min_open=True, max_open=True),
     default=DEFAULT_ALPHA,
     show_default=True,
     help="level of the later check, to warn of tolerances that are too small for the number of images; not stored",

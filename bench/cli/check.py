@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from bench.cli.config_options import FilePath, config_options
+from bench.cli.config_options import Decimal, FilePath, config_options
 from bench.cli.group import cli
 from bench.cli.options import baseline_option, json_option, list_option, run_option, tolerance_option
 from bench.config import RunConfig
@@ -29,7 +29,7 @@ from bench.runtime.output_files import append_output, check_output, write_output
 
 alpha_option = click.option(
     "--alpha",
-    type=click.FloatRange(0, 0.5, min_open=True, max_open=True),
+    type=Decimal(0, 0.5, min_open=True, max_open=True),
     default=DEFAULT_ALPHA,
     show_default=True,
     help="level of each check: the maximum probability of a false alarm",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from bench.cli.config_options import FilePath, config_options
+from bench.cli.config_options import FilePath, Whole, config_options
 from bench.cli.group import cli
 from bench.config import RunConfig
 from bench.core.vocabulary import Exit
@@ -25,7 +25,7 @@ DEFAULT_SIZE = 32
 @click.argument("files", metavar="FILE…", nargs=-1, required=True, type=FilePath())
 @click.option(
     "--image-size",
-    type=click.IntRange(min=8),
+    type=Whole(min=8),
     default=DEFAULT_SIZE,
     show_default=True,
     help="side in pixels of the images for models",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.config import GROUPS
+from bench.core.number_text import parse_integer, parse_number, quoted
 from bench.core.options import Config, Kind, Option, kinds_of, options_of
 from bench.core.paths import check_path
 
@@ -66,12 +67,36 @@ class Count(ParamType):
         if value == self.word:
             return self.word
         try:
-            number = int(value)
-        except (TypeError, ValueError):
-            self.fail(f"{value!r} is neither a whole number nor {self.word!r}.", param, ctx)
+            number = parse_integer(str(value))
+        except ValueError:
+            self.fail(f"{quoted(str(value))} is neither a whole number nor {self.word!r}.", param, ctx)
         if number < 1:
             self.fail(f"{number} is less than 1.", param, ctx)
         return number
+
+
+class Whole(click.IntRange):
+    """Whole number in ASCII digits. Python's ``int`` also accepts ``1_0`` and digits of other scripts."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number. Fail with a usage error for any other text, and for a number out of range."""
+        try:
+            number = parse_integer(str(value))
+        except ValueError:
+            self.fail(f"{quoted(str(value))} is not a valid integer.", param, ctx)
+        return super().convert(number, param, ctx)
+
+
+class Decimal(click.FloatRange):
+    """Finite number in ASCII digits, such as ``0.05`` or ``1e-5``."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number. Fail with a usage error for any other text, and for a number out of range."""
+        try:
+            number = parse_number(str(value))
+        except ValueError:
+            self.fail(f"{quoted(str(value))} is not a finite number.", param, ctx)
+        return super().convert(number, param, ctx)
 
 
 def config_options(
@@ -126,9 +151,9 @@ def _type(described: Option, kind: Kind) -> Any:
     if kind.base in (int, float) and (described.minimum is not None or described.maximum is not None):
         low, high = described.minimum, described.maximum
         if kind.base is int:
-            return click.IntRange(None if low is None else int(low), None if high is None else int(high))
-        return click.FloatRange(low, high, min_open=described.above)
-    return kind.base
+            return Whole(None if low is None else int(low), None if high is None else int(high))
+        return Decimal(low, high, min_open=described.above)
+    return {int: Whole(), float: Decimal()}.get(kind.base, kind.base)
 
 
 def format_groups(command: click.Command, ctx: click.Context, formatter: click.HelpFormatter) -> None:

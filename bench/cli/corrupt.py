@@ -10,7 +10,7 @@ import click
 
 from bench.attacks.corruptions.registry import resolve_kinds
 from bench.attacks.corruptions.severities import SEVERITY_LEVELS
-from bench.cli.config_options import Count, FilePath, config_options
+from bench.cli.config_options import Count, FilePath, Whole, config_options
 from bench.cli.group import cli
 from bench.cli.options import list_option
 from bench.config import RunConfig
@@ -40,7 +40,7 @@ from bench.runtime.plugin import load_plugins
 @click.option(
     "--limit", type=Count("all"), default="all", show_default=True, help="number of test images, proportional to class"
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="seed of the corruptions")
+@click.option("--seed", type=Whole(min=0), default=0, show_default=True, help="seed of the corruptions")
 @click.option("--out", type=FilePath(), required=True, help="folder to write into")
 def corrupt_command(
     *,

@@ -26,7 +26,8 @@ from bench.core.vocabulary import Exit
 from bench.diagnostics.registry import DIAGNOSTICS, plugin_codes
 from bench.leaderboard.write_tables import rebuild
 from bench.planning.resume import stale_columns
-from bench.results.store import Store, dump_record
+from bench.results.record_files import dump_record
+from bench.results.store import Store
 from bench.runtime.files import check_writable
 from bench.runtime.plugin import load_plugins
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from bench.cli.config_options import FilePath, config_options
+from bench.cli.config_options import FilePath, Whole, config_options
 from bench.cli.group import cli
 from bench.cli.options import json_option
 from bench.config import RunConfig
@@ -33,9 +33,7 @@ from bench.runtime.plugin import load_plugins
 @click.argument("name", metavar="[RUN]", required=False)
 @config_options(RunConfig, only=("results", "data_dir", "device", "plugin"))
 @click.option("--dataset", help="corrupt the first test image of this data set  [default: a photograph]")
-@click.option(
-    "--image-size", type=click.IntRange(min=8), help="side of the photograph, or of the images of an image folder"
-)
+@click.option("--image-size", type=Whole(min=8), help="side of the photograph, or of the images of an image folder")
 @click.option(
     "--out",
     type=FilePath(),

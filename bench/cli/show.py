@@ -22,8 +22,9 @@ from bench.leaderboard.lowest_known import lowest_accuracies
 from bench.results.audit_summary import audit_sentence
 from bench.results.outcomes import Outcomes
 from bench.results.precedence import runs_at_chance
+from bench.results.record_files import dump_record
 from bench.results.results_csv import lowest_accuracy_at, result_row
-from bench.results.store import Store, dump_record
+from bench.results.store import Store
 from bench.runtime.plugin import load_plugins
 from bench.statistics.intervals import wilson_interval
 

@@ -20,7 +20,7 @@ from bench.compare.strict_csv import number
 from bench.core.errors import BenchError
 from bench.core.limits import MODEL_INFO
 from bench.core.names import as_text
-from bench.runtime.files import without_byte_order_mark
+from bench.core.strict_json import parse_json
 from bench.runtime.input_files import is_folder, read_input
 
 
@@ -60,11 +60,13 @@ _ADAPTER = TypeAdapter(ModelInfo)
 def parse_model_info(content: bytes, *, where: str) -> ModelInfo:
     """Parse a model_info file. Raises BenchError with the file ``where`` and the first invalid field."""
     try:
-        return _ADAPTER.validate_json(without_byte_order_mark(content))
+        return _ADAPTER.validate_json(json.dumps(parse_json(content)))
     except ValidationError as error:
         first = error.errors()[0]
         location = ".".join(map(str, first["loc"])) or "the file"
         raise BenchError(f"{where} is no model_info of RobustBench ({location}: {first['msg']}).") from None
+    except ValueError as error:
+        raise BenchError(f"{where} is no model_info of RobustBench ({str(error).rstrip('.')}).") from None
 
 
 def dump_model_info(info: ModelInfo) -> bytes:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from bench.core.errors import BenchError
+from bench.core.number_text import parse_number, quoted
 
 
 class Line(NamedTuple):
@@ -77,9 +77,6 @@ def _check_cells(cells: dict[str, str], form: Form, place: str) -> None:
 def number(cell: str, prefix: str) -> float:
     """Parse a number. Raises BenchError unless ``cell`` is a finite number. The message begins with ``prefix``."""
     try:
-        value = float(cell)
+        return parse_number(cell)
     except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise BenchError(f"{prefix} is {cell!r}; give a finite number.")
-    return value
+        raise BenchError(f"{prefix} is {quoted(cell)}; give a finite number such as 12.5, in digits 0-9.") from None

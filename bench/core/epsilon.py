@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from bench.core.errors import BenchError
+from bench.core.number_text import is_decimal, quoted
 from bench.core.vocabulary import NORMS
 
 
@@ -20,12 +21,15 @@ def parse_eps(text: str, norm: str) -> float:
     if norm not in NORMS:
         raise BenchError(f"unknown norm {norm!r}; the norms are {', '.join(NORMS)}.")
     try:
-        numerator, _, denominator = text.partition("/")
-        if "/" in denominator:
+        numerator, slash, denominator = text.partition("/")
+        parts = [numerator.strip(), denominator.strip() if slash else "1"]
+        if not all(map(is_decimal, parts)):
             raise ValueError
-        value = float(Fraction(numerator.strip()) / Fraction(denominator.strip() or 1))
+        value = float(Fraction(parts[0]) / Fraction(parts[1]))
     except (ValueError, ZeroDivisionError, OverflowError):
-        raise BenchError(f"eps {text!r} is not a number; write a decimal like 0.05 or a fraction like 8/255.") from None
+        raise BenchError(
+            f"eps {quoted(text)} is not a number; write a decimal like 0.05 or a fraction like 8/255."
+        ) from None
     check_eps(value, norm, shown=text)
     return value
 

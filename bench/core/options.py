@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from bench.core.errors import BenchError, unknown_name
+from bench.core.number_text import MAX_INTEGER
 from bench.core.paths import check_path
 from bench.core.words import join
 
@@ -146,6 +147,8 @@ def _convert_one(name: str, described: Option, kind: Kind, value: Any) -> Any:
         return _number(name, described, kind, value)
     if isinstance(value, bool) or not isinstance(value, str | Real):
         raise BenchError(f"{name} {value!r} is not text.")
+    if isinstance(value, Real) and not _is_finite(value):
+        raise BenchError(f"{name} is a number that is not finite or has more than 64 bits; write a smaller number.")
     if described.choices and str(value) not in described.choices:
         raise BenchError(f"{name} {value!r} is unknown; write {join(described.choices, 'or')}.")
     return value if isinstance(value, str) else described.as_text(value)  # type: ignore[arg-type]
@@ -153,7 +156,7 @@ def _convert_one(name: str, described: Option, kind: Kind, value: Any) -> Any:
 
 def _number(name: str, described: Option, kind: Kind, value: Any) -> Any:
     is_integer, word = kind.base is int, f" or {kind.word!r}" if kind.word else ""
-    if isinstance(value, bool) or not isinstance(value, Integral if is_integer else Real) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, Integral if is_integer else Real) or not _is_finite(value):
         raise BenchError(f"{name} {value!r} is not a {'whole' if is_integer else 'finite'} number{word}.")
     value = operator.index(value) if is_integer else float(value)  # type: ignore[arg-type]
     low, high = described.minimum, described.maximum
@@ -162,6 +165,11 @@ def _number(name: str, described: Option, kind: Kind, value: Any) -> Any:
     if high is not None and value > high:
         raise BenchError(f"{name} {value} must be at most {high:g}.")
     return value
+
+
+def _is_finite(value: Real) -> bool:
+    """Return whether a number is finite and, if it is whole, has at most 64 bits."""
+    return abs(int(value)) <= MAX_INTEGER if isinstance(value, Integral) else math.isfinite(value)
 
 
 def _path(name: str, value: str | Path) -> Path:

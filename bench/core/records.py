@@ -236,3 +236,4 @@ class EvalRecord(Reported):
     leaked: int | None = None  # evaluated images that are also in the training split; None if unknown
     n_majority: int | None = None  # evaluated images of the most frequent class; None in older records
     n_correct_majority: int | None = None  # correctly classified images of this class; None unless ok and clean
+    samples_sha: str = ""  # hash of the file with the outcomes per image; empty without this file

@@ -44,7 +44,7 @@ def read_plain_pickle(path: Path) -> Any:
     """
     content = read_input(path, CIFAR)
     try:
-        return _PlainUnpickler(io.BytesIO(content), encoding="latin1").load()
+        return _PlainUnpickler(_CompleteReads(content), encoding="latin1").load()
     except _TooLongError:
         raise BenchError(
             f"{path} has more than {PICKLE_OPCODES:,} opcodes of pickle, the limit for a batch of images; download it "
@@ -67,13 +67,42 @@ class _TooLongError(Exception):
     """More opcodes than PICKLE_OPCODES."""
 
 
-def _counted(operation: Callable[[Any], None]) -> Callable[[Any], None]:
-    """Count the executions of an opcode. Some opcodes of one byte create objects of 200 bytes."""
+class _CompleteReads(io.BytesIO):
+    """Content of a pickle. A read past its end is an error, which the unpickler in Python does not notice."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        content = super().read(size)
+        if size is not None and len(content) < size:
+            raise EOFError("it is truncated")
+        return content
+
+
+#: Objects of the top part of the stack that an opcode hashes: keys of dictionaries and elements of sets.
+_HASHED: dict[int, Callable[[list[Any]], list[Any]]] = {
+    pickle.SETITEM[0]: lambda stack: stack[-2:-1],
+    pickle.SETITEMS[0]: lambda stack: stack[::2],
+    pickle.DICT[0]: lambda stack: stack[::2],
+    pickle.ADDITEMS[0]: lambda stack: stack,
+    pickle.FROZENSET[0]: lambda stack: stack,
+}
+
+
+def _bounded(code: int, operation: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Bound the cost of an opcode.
+
+    The executions are counted, because some opcodes of one byte create objects of 200 bytes. Only text and numbers are
+    hashed, because the hash of 50 tuples inside each other takes days if each of them holds the next one twice.
+    """
+    hashed = _HASHED.get(code)
 
     def execute(unpickler: _PlainUnpickler) -> None:
         unpickler.n_opcodes += 1
         if unpickler.n_opcodes > PICKLE_OPCODES:
             raise _TooLongError
+        if code == pickle.REDUCE[0] and not isinstance(unpickler.stack[-1], tuple):
+            raise ValueError("the arguments of a call are not a tuple")
+        if hashed is not None and not all(isinstance(key, str | bytes | int) for key in hashed(unpickler.stack)):
+            raise ValueError("a key is neither text nor a number")
         operation(unpickler)
 
     return execute
@@ -85,8 +114,9 @@ class _PlainUnpickler(pickle._Unpickler):
     The memo of the unpickler in C is an array: one opcode of five bytes can make it use 64 GB.
     """
 
-    dispatch = {code: _counted(operation) for code, operation in pickle._Unpickler.dispatch.items()}  # noqa: RUF012
+    dispatch = {code: _bounded(code, operation) for code, operation in pickle._Unpickler.dispatch.items()}  # noqa: RUF012
     n_opcodes = 0
+    stack: list[Any]  # objects since the last mark
 
     def find_class(self, module: str, name: str) -> Callable[..., Any]:
         # NumPy 2 renamed numpy.core to numpy._core. A file has the name used by the version that wrote the file.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import unicodedata
 from collections import Counter
@@ -12,10 +11,12 @@ from typing import Any
 
 from bench.core.errors import BenchError
 from bench.core.limits import CLASS_NAMES
+from bench.core.strict_json import parse_json
 from bench.core.words import join, pluralize
 from bench.data.class_order import natural_key
 from bench.runtime.input_files import read_input
 
+LONGEST = 1000  # maximum number of characters of a class name
 SHOWN = 3  # maximum number of missing names in a message
 
 
@@ -50,6 +51,9 @@ def _checked_names(
         raise BenchError(
             "the classes of this data set have no names, so class names cannot be matched; omit --class-names."
         )
+    longest = max(checkpoint_names, key=len, default="")
+    if len(longest) > LONGEST:
+        raise BenchError(f"a class name has {len(longest)} characters, above {LONGEST}; give the names of the classes.")
     repeated = [name for name, count in Counter(checkpoint_names).items() if count > 1]
     if repeated:
         raise BenchError(f"class name {repeated[0]!r} is given twice; every output of the network needs its own name.")
@@ -139,8 +143,8 @@ def _from_lines(text: str) -> tuple[str, ...]:
 
 def _from_json(text: str, path: Path) -> tuple[str, ...]:
     try:
-        names = _names_in(json.loads(text))
-    except (ValueError, RecursionError) as error:
+        names = _names_in(parse_json(text))
+    except ValueError as error:
         raise BenchError(f"--class-names {path} is not valid JSON: {error}.") from error
     if names is None:
         raise BenchError(

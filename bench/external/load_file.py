@@ -18,6 +18,7 @@ from bench.context import RunContext
 from bench.core.errors import BenchError
 from bench.core.limits import CHECKPOINT, WEIGHTS
 from bench.core.names import as_text
+from bench.core.number_text import is_whole
 from bench.core.paths import shown
 from bench.core.sources import Kind, SourceSpec
 from bench.core.specs import Fitting, Preprocessing
@@ -188,7 +189,7 @@ def _declared_size(requested: NetworkConfig, dataset: Dataset) -> int | None:
         if config is None:
             raise BenchError(f"{requested.where} has no pretrained_cfg with an input size; give a number of pixels.")
         return from_config(config).input_size
-    if not text.isdecimal() or int(text) < 1:
+    if not is_whole(text) or int(text) < 1:
         raise BenchError(f"--input-size {text!r} is neither a number of pixels nor native or from-config.")
     return None if int(text) == dataset.image_size else int(text)
 

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from bench.attacks.gradients import take_logits
 from bench.core.errors import BenchError, unknown_name
+from bench.core.number_text import parse_number
 from bench.core.specs import Fitting, Preprocessing
 from bench.core.words import join
 from bench.data.split import Dataset, Moments
@@ -72,7 +73,7 @@ def parse_normalization(text: str, config: Mapping[str, Any] | None, dataset: Da
 
 def _parse_numbers(text: str) -> Resolved:
     try:
-        values = [float(part) for part in text.split(",")]
+        values = [parse_number(part.strip()) for part in text.split(",")]
     except ValueError:
         names = [*NORMALIZATIONS, DATASET, FROM_CONFIG]
         raise unknown_name("normalisation", text, names, hint=f"Give {join(names, 'or')}, or {NUMBERS}.") from None

@@ -24,7 +24,8 @@ from bench.core.errors import BenchError
 from bench.core.inert import json_text
 from bench.core.limits import BASELINE
 from bench.core.paths import shown
-from bench.core.specs import ID_LENGTH, Scalar, Strict, fingerprint
+from bench.core.seals import seal_of
+from bench.core.specs import ID_LENGTH, Scalar, Strict
 from bench.runtime.files import without_byte_order_mark
 from bench.runtime.input_files import exists, read_input
 from bench.runtime.output_files import write_output
@@ -129,8 +130,8 @@ def make_baseline(runs: tuple[RunOutcomes, ...], tolerances: Mapping[str, float]
 
 
 def seal(content: Mapping[str, Any]) -> str:
-    """Return the hash of a baseline given as JSON data. The field ``sha`` is ignored."""
-    return fingerprint({**content, "sha": ""})[:ID_LENGTH]
+    """Return the seal of a baseline given as JSON data, shortened. The field ``sha`` is ignored."""
+    return seal_of(content, "sha")[:ID_LENGTH]
 
 
 def dump_baseline(baseline: Baseline) -> bytes:

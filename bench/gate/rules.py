@@ -9,6 +9,7 @@ from typing import Literal
 
 from bench.core.columns import CORRUPTIONS_ACC
 from bench.core.errors import BenchError, unknown_name
+from bench.core.number_text import parse_number
 from bench.core.vocabulary import CLEAN, DEFAULT_ALPHA, SCOPES
 from bench.core.words import join
 from bench.statistics.accuracy_drop import MOST_ALPHA
@@ -30,7 +31,7 @@ def parse_points(texts: Sequence[str], kind: str = TOLERANCE) -> dict[str, float
     for text in texts:
         name, _, value = text.partition("=")
         try:
-            points = float(value)
+            points = parse_number(value.strip())
         except ValueError:
             points = math.nan
         if not name or not _is_possible(points, kind):

@@ -17,6 +17,7 @@ import pandas as pd
 from bench.core.errors import BenchError
 from bench.core.inert import csv_cell, from_csv
 from bench.core.limits import TABLE
+from bench.core.number_text import parse_number
 from bench.leaderboard.corruption_cells import all_accuracies
 from bench.leaderboard.corruption_scores import Accuracies
 from bench.leaderboard.rows import BoardRow, row_names
@@ -104,7 +105,7 @@ def _rows(lines: Iterator[list[str]], columns: Sequence[Column], *, where: str) 
 
 def _fraction(cell: str, column: Column, where: str) -> float:
     try:
-        value = float(cell)
+        value = parse_number(cell)
     except ValueError:
         value = math.nan
     if not 0 <= value <= 1:

@@ -13,6 +13,7 @@ from bench.config import AttackPrecision, MeasureConfig, RunConfig
 from bench.core.epsilon import parse_eps
 from bench.core.errors import BenchError
 from bench.core.limits import CHECKPOINT
+from bench.core.number_text import is_whole
 from bench.core.registry import is_pattern
 from bench.core.specs import CorruptionSpec, DataSpec, Fitting, ModelSpec, Precision, Recipe, VariantSpec
 from bench.data import load_dataset
@@ -207,14 +208,14 @@ def train_budgets(
 
 
 def _seed(text: str) -> int:
-    if not text.isdecimal() or int(text) >= 2**63:
+    if not is_whole(text):
         raise BenchError(f"seed {text!r} is not a whole number from 0 to 2^63 − 1; write --seeds 0,1,2.")
     return int(text)
 
 
 def _attack_limit(text: str) -> tuple[str, int]:
     name, separator, number = text.partition("=")
-    if not separator or not number.isdecimal() or int(number) < 1:
+    if not separator or not is_whole(number) or int(number) < 1:
         raise BenchError(f"--attack-limit {text!r} is invalid; write <attack>=<images>, for example autoattack=1000.")
     return resolve(name).name, int(number)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from bench.core.columns import SAMPLE_COLUMNS
 from bench.core.errors import BenchError
 from bench.core.inert import csv_id, from_csv_id
+from bench.core.number_text import parse_integer, parse_number
 
 
 class Sample(NamedTuple):
@@ -46,23 +46,39 @@ def parse_samples(content: bytes, *, where: str) -> list[Sample]:
 
     Raises BenchError, with the file name ``where``, for other columns, an invalid line, or a repeated image.
     """
-    rows = list(csv.reader(io.StringIO(content.decode("utf-8-sig"))))
-    if not rows or rows[0] != list(SAMPLE_COLUMNS):
-        raise BenchError(
-            f"{where} does not have the columns {', '.join(SAMPLE_COLUMNS)}; "
-            "move or delete it together with the .json file of the same name, and run again."
-        )
     try:
-        samples = [_parse(*row) for row in rows[1:]]
-    except (TypeError, ValueError) as error:
-        raise BenchError(f"{where} has an invalid line: {error}; delete the file and run again.") from error
+        rows = list(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True))
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise BenchError(f"{where} is not readable as CSV in UTF-8: {error}; {WAY_OUT}") from None
+    if not rows or rows[0] != list(SAMPLE_COLUMNS):
+        raise BenchError(f"{where} does not have the columns {', '.join(SAMPLE_COLUMNS)}; {WAY_OUT}")
+    try:
+        samples = _parse(rows[1:], escaped=b"\\" in content or b"'" in content)
+    except ValueError as error:
+        raise BenchError(f"{where} has an invalid line: {error}; {WAY_OUT}") from None
     if len({sample.sample_id for sample in samples}) < len(samples):
-        raise BenchError(f"{where} contains an image twice; delete it and run again.")
+        raise BenchError(f"{where} contains an image twice; {WAY_OUT}")
     return samples
 
 
-def _parse(sample_id: str, label: str, clean_pred: str, adv_pred: str, distance: str) -> Sample:
-    value = float(distance) if distance else None
-    if value is not None and not math.isfinite(value):
-        raise ValueError(f"distance {distance}")
-    return Sample(from_csv_id(sample_id), int(label), int(clean_pred), int(adv_pred), value)
+WAY_OUT = "delete it together with the .json file of the same name, and run again."
+
+
+def _parse(rows: Sequence[Sequence[str]], *, escaped: bool) -> list[Sample]:
+    """Parse all lines by columns, because a file has few different classes but many lines.
+
+    ``escaped`` is False if no id can have an escape. Raises ValueError for an invalid field.
+    """
+    if not rows:
+        return []
+    wrong = next((row for row in rows if len(row) != len(SAMPLE_COLUMNS)), None)
+    if wrong is not None:
+        raise ValueError(f"it has {len(wrong)} fields, not {len(SAMPLE_COLUMNS)}")
+    ids, *classes, distances = zip(*rows, strict=True)
+    names = map(from_csv_id, ids) if escaped else ids
+    values = [parse_number(text) if text else None for text in distances]
+    if min((value for value in values if value is not None), default=0.0) < 0:
+        raise ValueError("a distance is below 0")
+    numbers = {text: parse_integer(text) for column in classes for text in set(column)}
+    label, clean, attacked = (map(numbers.__getitem__, column) for column in classes)
+    return list(map(Sample._make, zip(names, label, clean, attacked, values, strict=True)))

@@ -3,7 +3,7 @@
 runs/<run_id>/run.json                     RunRecord
 runs/<run_id>/weights.safetensors          weights of a network that was trained here or loaded from a checkpoint
 runs/<run_id>/network.pt|pt2|onnx          file of a network that was trained elsewhere, if it has this format
-runs/<run_id>/training.safetensors         state of an interrupted training
+runs/<run_id>/training.safetensors         state of an interrupted training, followed by its hash
 runs/<run_id>/diagnosis.json               DiagnosisRecord
 runs/<run_id>/audits/<data_sha>.json       AuditRecord of one test split, named by the first characters of its hash
 runs/<run_id>/cells/<cell_id>.json         EvalRecord; written last, so that an existing file marks a complete cell
@@ -15,48 +15,22 @@ runs/<run_id>/claims/*.claim               work in progress, see bench.runtime.c
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
-
-from pydantic import TypeAdapter, ValidationError
+from typing import Any
 
 from bench.core.errors import BenchError
-from bench.core.limits import ADVERSARIALS, OUTCOMES, RECORD, WEIGHTS, FileKind
+from bench.core.limits import ADVERSARIALS, OUTCOMES, RECORD, WEIGHTS
 from bench.core.records import AUDIT_VERSION, DIAGNOSIS_VERSION, AuditRecord, DiagnosisRecord, EvalRecord, RunRecord
+from bench.core.seals import as_written, sha_of, with_hash, without_hash
 from bench.core.sources import STORED_AS
 from bench.core.specs import ID_LENGTH, Encoding
 from bench.results.per_image import Sample, dump_samples, parse_samples
-from bench.runtime.files import file_sha, without_byte_order_mark, write_atomic
+from bench.results.record_counts import counts_problem
+from bench.results.record_files import R, check_identity, dump_record, parse_sealed, record_of
+from bench.runtime.files import file_sha, write_atomic
 from bench.runtime.input_files import exists, read_input
-
-Record = RunRecord | EvalRecord | DiagnosisRecord | AuditRecord
-R = TypeVar("R", RunRecord, EvalRecord, DiagnosisRecord, AuditRecord)
-
-_ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {
-    kind: TypeAdapter(kind) for kind in (RunRecord, EvalRecord, DiagnosisRecord, AuditRecord)
-}
-
-
-def dump_record(record: Record) -> bytes:
-    """Return a record as indented JSON with a final newline."""
-    content: bytes = _ADAPTERS[type(record)].dump_json(record, indent=2)
-    return content + b"\n"
-
-
-def parse_record(kind: type[R], content: bytes, *, where: str) -> R:
-    """Parse a record of class ``kind``. Raises BenchError with the file name ``where`` and the first invalid field."""
-    try:
-        record: R = _ADAPTERS[kind].validate_json(without_byte_order_mark(content))
-    except ValidationError as error:
-        first_error = error.errors()[0]
-        field_name = ".".join(map(str, first_error["loc"])) or "the file"
-        raise BenchError(
-            f"{where} is damaged or of another version: it contains no {kind.__name__} ({field_name}: "
-            f"{first_error['msg']}); move or delete it, and run again."
-        ) from None
-    return record
 
 
 class Store:
@@ -100,12 +74,17 @@ class Store:
 
     def write_training(self, run_id: str, content: bytes) -> None:
         """Store the state of an unfinished training, so that it can be resumed."""
-        write_atomic(self.training_path(run_id), content)
+        write_atomic(self.training_path(run_id), with_hash(content))
 
     def read_training(self, run_id: str) -> bytes | None:
-        """Return the state of an interrupted training of this run; None if not stored."""
+        """Return the state of an interrupted training; None if not stored. Raises BenchError if it is damaged."""
         path = self.training_path(run_id)
-        return _bytes(path, WEIGHTS) if exists(path) else None
+        if not exists(path):
+            return None
+        content = without_hash(read_input(path, WEIGHTS))
+        if content is None:
+            raise BenchError(f"{path} is damaged: it does not end with its hash. Delete it to restart the training.")
+        return content
 
     def drop_training(self, run_id: str) -> None:
         """Delete the stored state of an interrupted training, if it exists."""
@@ -117,26 +96,32 @@ class Store:
             write_atomic(self.network_path(record), weights)
         write_atomic(self.run_path(record.run_id), dump_record(record))
 
-    def write_cell(self, record: EvalRecord, samples: list[Sample] | None, adversarials: bytes | None = None) -> None:
-        """Store a cell with its per-image outcomes and, if given, its adversarial images.
+    def write_cell(
+        self, record: EvalRecord, samples: list[Sample] | None, adversarials: bytes | None = None
+    ) -> EvalRecord:
+        """Store a cell with its per-image outcomes and, if given, its adversarial images. Return the stored record.
 
-        The record is written after these files, so that an existing record marks a complete cell. If ``adversarials``
-        is None, adversarial images of an earlier record are deleted. Raises BenchError if an ok record has no images,
-        or if its counts differ from ``samples``.
+        The record is written after these files, so that an existing record marks a complete cell. It has the hash of
+        the outcomes as ``samples_sha``. If ``adversarials`` is None, adversarial images of an earlier record are
+        deleted. Raises BenchError if an ok record has no images, or if its counts differ from ``samples``.
         """
-        _check_images(record, self.cell_path(record.spec.run_id, record.cell_id))
+        problem = counts_problem(record)
+        if problem:
+            raise BenchError(f"cell {record.cell_id} was not stored: {problem}.")
         images = self.adversarials_path(record.spec.run_id, record.cell_id)
         if samples is not None:
             path, content = self.samples_path(record.spec.run_id, record.cell_id), dump_samples(samples)
             parsed = parse_samples(content, where=str(path))  # check before writing that the file can be parsed
             if record.status == "ok":
                 _check_counts(record, parsed, path)
+            record = replace(record, samples_sha=sha_of(content))
             write_atomic(path, content)
         if adversarials is not None:
             write_atomic(images, adversarials)
         write_atomic(self.cell_path(record.spec.run_id, record.cell_id), dump_record(record))
         if adversarials is None:
             images.unlink(missing_ok=True)
+        return record
 
     def write_diagnosis(self, record: DiagnosisRecord) -> None:
         """Store the diagnosis of a run."""
@@ -178,9 +163,8 @@ class Store:
 
     def _outdated_audit(self, run_id: str, path: Path) -> AuditRecord | None:
         """Return a failed audit if the file has another AUDIT_VERSION and the current weights; otherwise None."""
-        run = self.read_run(run_id)
-        content = json.loads(_bytes(path)) if _has_other_version(path, AUDIT_VERSION) else {}
-        if run is None or content.get("weights_sha") != run.weights_sha:
+        run, content = self.read_run(run_id), _data(path)
+        if run is None or content.get("version") == AUDIT_VERSION or content.get("weights_sha") != run.weights_sha:
             return None
         return AuditRecord(
             run_id=run_id,
@@ -191,7 +175,7 @@ class Store:
             cells=(),
             status="failed",
             reason="audit_outdated",
-            message=f"the audit has version {content['version']}, not {AUDIT_VERSION}; run 'bench audit' again.",
+            message=f"the audit has version {content.get('version')}, not {AUDIT_VERSION}; run 'bench audit' again.",
             figures={},
             findings=(),
             budgets=(),
@@ -208,8 +192,8 @@ class Store:
 
     def _has_outdated(self, run_id: str) -> bool:
         diagnosis, audits = self.diagnosis_path(run_id), self.run_folder(run_id).glob("audits/*.json")
-        outdated = exists(diagnosis) and _has_other_version(diagnosis, DIAGNOSIS_VERSION)
-        return outdated or any(_has_other_version(path, AUDIT_VERSION) for path in audits)
+        outdated = exists(diagnosis) and _data(diagnosis).get("version") != DIAGNOSIS_VERSION
+        return outdated or any(_data(path).get("version") != AUDIT_VERSION for path in audits)
 
     def read_run(self, run_id: str) -> RunRecord | None:
         """Return the record of a run; None if the run is not stored."""
@@ -217,16 +201,18 @@ class Store:
 
     def read_cell(self, run_id: str, cell_id: str) -> EvalRecord | None:
         """Return the record of a cell; None if it is not stored. Raises BenchError for an ok cell without images."""
-        path = self.cell_path(run_id, cell_id)
-        record = _read(EvalRecord, path)
-        if record is not None:
-            _check_images(record, path)
-        return record
+        return _read(EvalRecord, self.cell_path(run_id, cell_id))
 
     def read_samples(self, record: EvalRecord) -> list[Sample]:
-        """Return the per-image outcomes of an ok cell. Raises BenchError if they differ from its counts."""
+        """Return the per-image outcomes of an ok cell. Raises BenchError if they differ from its hash or its counts."""
         path = self.samples_path(record.spec.run_id, record.cell_id)
-        samples = parse_samples(_bytes(path, OUTCOMES), where=str(path))
+        content = as_written(read_input(path, OUTCOMES), record.samples_sha)
+        if content is None:
+            raise BenchError(
+                f"{path} does not have the hash in the record of its cell ({record.cell_id}.json), so one of the two "
+                "was damaged, edited or replaced; delete both files and run again."
+            )
+        samples = parse_samples(content, where=str(path))
         _check_counts(record, samples, path)
         return samples
 
@@ -259,7 +245,7 @@ class Store:
 
     def read_adversarials(self, record: EvalRecord) -> bytes:
         """Return the content of the adversarials file of a cell without a check. Raises BenchError if unreadable."""
-        return _bytes(self.adversarials_path(record.spec.run_id, record.cell_id), ADVERSARIALS)
+        return read_input(self.adversarials_path(record.spec.run_id, record.cell_id), ADVERSARIALS)
 
     def runs(self) -> list[RunRecord]:
         """Return all runs, sorted by id."""
@@ -292,52 +278,23 @@ class Store:
 
 
 def _read(kind: type[R], path: Path, *, version: int | None = None) -> R | None:
-    """Read a record; return None if the file does not exist or has another version than ``version``."""
-    if not exists(path, "record") or (version is not None and _has_other_version(path, version)):
+    """Read a record; return None if the file does not exist or has another version than ``version``.
+
+    The version is compared first, because the fields of another version may differ.
+    """
+    if not exists(path, "record"):
         return None
-    record = parse_record(kind, _bytes(path), where=str(path))
-    _check_identity(record, path)
+    data = _data(path)
+    if version is not None and data.get("version") != version:
+        return None
+    record = record_of(kind, data, where=str(path))
+    check_identity(record, path)
     return record
 
 
-def _has_other_version(path: Path, version: int) -> bool:
-    """Check whether a file has another version. This is checked before parsing, because the fields may differ."""
-    try:
-        content = json.loads(_bytes(path))
-    except ValueError:
-        return False  # parse_record reports the error
-    return isinstance(content, dict) and content.get("version", version) != version
-
-
-def _check_identity(record: Record, path: Path) -> None:
-    """Raise BenchError unless the id of a record matches its content and its path.
-
-    The id is the hash of the spec. The check detects records that were edited by hand or copied to another path.
-    """
-    if isinstance(record, RunRecord):
-        path_id, record_id, content_id = (
-            path.parent.name,
-            record.run_id,
-            record.spec.run_id if record.spec else record.run_id,
-        )
-    elif isinstance(record, DiagnosisRecord):
-        path_id = content_id = path.parent.name
-        record_id = record.run_id
-    elif isinstance(record, AuditRecord):
-        path_id = content_id = f"{path.parent.parent.name} on {path.stem}"
-        record_id = f"{record.run_id} on {record.data_sha[:ID_LENGTH]}"
-    else:
-        path_id, record_id, content_id = path.stem, record.cell_id, record.spec.cell_id
-    if not path_id == record_id == content_id:
-        raise BenchError(
-            f"{path}: the ids of its path ({path_id}), its record ({record_id}) and its content ({content_id}) differ; "
-            "delete it and run again."
-        )
-
-
-def _check_images(record: EvalRecord, path: Path) -> None:
-    if record.status == "ok" and record.n < 1:
-        raise BenchError(f"{path} has status ok but no images; delete it and run again.")
+def _data(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a record file of any version. Raises BenchError unless its seal is right."""
+    return parse_sealed(read_input(path, RECORD), where=str(path))
 
 
 def _check_counts(record: EvalRecord, samples: Sequence[Sample], path: Path) -> None:
@@ -353,7 +310,3 @@ def _matches(name: str, record: RunRecord) -> bool:
     if ":" in name:
         return f"{record.model}:{record.variant}:{record.seed}" == name or f"{record.model}:{record.variant}" == name
     return record.run_id.startswith(name) or (record.spec is None and record.model == name)
-
-
-def _bytes(path: Path, kind: FileKind = RECORD) -> bytes:
-    return read_input(path, kind)

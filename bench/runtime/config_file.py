@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import tomli_w
 
 from bench.core.errors import BenchError
 from bench.core.limits import CONFIG
+from bench.core.number_text import MAX_INTEGER
 from bench.core.options import Config, as_toml
 from bench.runtime.files import write_atomic
 from bench.runtime.input_files import is_file, read_input, read_text
@@ -41,8 +42,10 @@ def read_config(
     """
     try:
         content = tomllib.loads(read_text(path, CONFIG))
-    except tomllib.TOMLDecodeError as error:
-        raise BenchError(f"config {path} is not TOML: {error}.") from error
+    except (ValueError, RecursionError) as error:  # ValueError: a number of more than 4300 digits, too
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error).rstrip(".")
+        raise BenchError(f"config {path} is not TOML: {reason}.") from None
+    _check_values(path, content)
     options: dict[str, Any] = {}
     keys: dict[str, str] = {}  # key in the file, by option
     for key in tables:
@@ -63,6 +66,25 @@ def read_config(
         if value is not None:
             options[name] = value
     return options
+
+
+MAX_DEPTH = 4  # a table of networks with lists is two levels deep
+
+
+def _check_values(path: Path, content: Mapping[str, Any]) -> None:
+    """Raise BenchError for tables nested deeper than ``MAX_DEPTH``, and for an integer of more than 64 bits."""
+    level: list[tuple[str, Any]] = list(content.items())
+    for _ in range(MAX_DEPTH):
+        large = next((key for key, v in level if isinstance(v, int) and abs(v) > MAX_INTEGER), None)
+        if large is not None:
+            raise BenchError(f"config {path}: {large!r} has an integer of more than 64 bits; write a smaller number.")
+        level = [(key, inner) for key, value in level for inner in _inner(value)]
+    if level:
+        raise BenchError(f"config {path}: {level[0][0]!r} is nested more than {MAX_DEPTH} levels deep.")
+
+
+def _inner(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
 def write_config(config: Config, path: Path, **tables: Sequence[Mapping[str, Any]]) -> None:

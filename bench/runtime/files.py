@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import hashlib
-import json
 import os
 import stat
 import tempfile
@@ -14,6 +13,7 @@ from typing import Any
 from bench.core.errors import BenchError
 from bench.core.limits import WEIGHTS, FileKind
 from bench.core.paths import shown, unreadable
+from bench.core.strict_json import parse_json
 from bench.runtime.input_files import described, open_input, resolved, status_of
 
 PREFIX = 100  # characters of the file's name in the name of its temporary file
@@ -90,5 +90,5 @@ def read_facts(content: bytes) -> dict[str, Any]:
     safetensors library reads headers only from files on disk.
     """
     length = int.from_bytes(content[:8], "little")
-    facts: dict[str, Any] = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][FACTS])
+    facts: dict[str, Any] = parse_json(parse_json(content[8 : 8 + length])["__metadata__"][FACTS])
     return facts

@@ -23,6 +23,7 @@ from bench.audit.audit import Audited, audit
 from bench.audit.probes import AuditAttacker, Rescaled
 from bench.context import RunContext
 from bench.core.records import AuditRecord, BudgetAudit
+from bench.core.seals import sealed
 from bench.core.specs import Norm
 from bench.data import DataRequest, load_dataset
 from bench.data.tensors import load_images
@@ -181,7 +182,7 @@ def test_audits_on_disk_without_images_are_still_read(tmp_path: Path) -> None:
     content = json.loads(text)
     for name in ("images", "standing", "broken", "eps_text"):
         del content["budgets"][0][name]
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(sealed(content)))
     assert store.read_audit(RUN.run_id, "d") == audit_record(RUN)
 
 

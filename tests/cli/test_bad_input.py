@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from records import resealed
 
 from bench.cli import invoke
 
@@ -41,7 +42,7 @@ MISTAKES = [
     (["--config", "missing.toml"], "cannot read config missing.toml"),
     (["--checkpoint-path", "missing.pth"], "cannot read checkpoint missing.pth"),
     (["--no-such-option"], "--no-such-option"),
-    (["--lr", "nan"], "lr nan is not a finite number"),
+    (["--lr", "nan"], "'nan' is not a finite number"),
     (["--limit", "1"], "too few for batch norm"),
     (["--attacks", "autoattack", "--protocol", "prefiltered"], "needs a filter; add fgsm, pgd"),
     (["--max-queries", "0"], "0 is not in the range"),
@@ -131,7 +132,8 @@ def test_a_damaged_record_is_named(bench: Bench, plugin: Path, tmp_path: Path) -
     assert (outcome.code, record.name in outcome.err) == (2, True)
     record.write_text(content.replace('"n_correct": ', '"n_correct": 1'))
     outcome = bench("leaderboard", "--results", tmp_path / "out")
-    record.write_text(content.replace('"limit": 30', '"limit": 31'))
+    assert (outcome.code, "its seal does not match its content" in outcome.err) == (2, True)
+    record.write_bytes(resealed(content.replace('"limit": 30', '"limit": 31').encode()))
     outcome = bench("leaderboard", "--results", tmp_path / "out")
     assert (outcome.code, "and its content (" in outcome.err) == (2, True)
 

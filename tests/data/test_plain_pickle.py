@@ -97,3 +97,27 @@ def test_arrays_come_back(
     assert isinstance(stored, StoredArray)
     assert stored.value.dtype == array.dtype
     assert np.array_equal(stored.value, array)
+
+
+@pytest.mark.parametrize("ending", [b"K\x01s.", b"K\x01u.", b"K\x01d."], ids=["item", "items", "dict"])
+def test_a_key_whose_hash_takes_days_is_refused(tmp_path: Path, ending: bytes) -> None:
+    """50 tuples, each of which holds the one before it twice: its hash would visit 2^50 of them."""
+    before = {b"s": b"}", b"u": b"}(", b"d": b"("}[ending[2:3]]
+    with pytest.raises(BenchError, match="a key is neither text nor a number"):
+        read(tmp_path, b"\x80\x02" + before + b")" + b"2\x86" * 50 + ending)
+
+
+def test_an_array_from_a_number_of_bytes_is_refused(tmp_path: Path) -> None:
+    """``bytes(n)`` would be an array of n zeros."""
+    content = pickle.dumps(np.zeros(3, np.uint8), 2)
+    start, end = content.index(b"X\x03\x00\x00\x00\x00\x00") - 2, content.rindex(b"tq")
+    with pytest.raises(BenchError, match="is not a readable pickle"):
+        read(tmp_path, content[:start] + b"J\x03\x00\x00\x00" + content[end:])
+
+
+def test_a_frame_longer_than_the_file_is_refused(tmp_path: Path) -> None:
+    """The unpickler in Python would read what is there."""
+    content = pickle.dumps({"data": [1, 2]}, 4)
+    assert content[2:3] == b"\x95"
+    with pytest.raises(BenchError, match="it is truncated"):
+        read(tmp_path, content[:3] + (10**6).to_bytes(8, "little") + content[11:])

@@ -21,6 +21,7 @@ from bench.core.columns import (
     INTERVAL_SUFFIXES,
     TEST_IMAGE_COLUMNS,
 )
+from bench.core.seals import sealed
 from bench.diagnostics.registry import DIAGNOSTICS
 from bench.results.store import Store
 
@@ -137,7 +138,7 @@ def test_diagnose_prints_the_table_and_measures_only_once(
 def test_a_diagnosis_of_other_weights_is_no_answer(copied: Path) -> None:
     path = diagnosis_of(copied, "lpc")
     content = json.loads(path.read_text())
-    path.write_text(json.dumps({**content, "weights_sha": "0" * 64}))
+    path.write_text(json.dumps(sealed({**content, "weights_sha": "0" * 64})))
     assert Store(copied).read_diagnosis(content["run_id"]) is None
 
 

@@ -15,6 +15,7 @@ from helpers import unload_plugin
 from bench.core.columns import DIAGNOSTIC_COLUMNS
 from bench.core.records import DiagnosisRecord
 from bench.core.registry import Registration
+from bench.core.seals import sealed
 from bench.diagnostics import diagnose as module
 from bench.diagnostics.latents import Value
 from bench.diagnostics.registry import DIAGNOSTICS, DiagnosticEntry
@@ -180,7 +181,7 @@ def test_a_value_without_a_hash_is_measured_again(run: Callable[..., Any], plugi
     content = json.loads(path.read_text())
     del content["plugins"]
     content["values"]["collapse_alpha"] = 9.0
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(sealed(content)))
     assert "collapse_alpha" in record_in(tmp_path).values
     assert run(more=BASELINE).json["diagnosed"] == 0, "no plug-in that could measure it is loaded"
     assert run(plugins.write("alpha", "return Value(1.0)"), more=BASELINE).json["diagnosed"] == 1

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from records import replace_outcomes
 from safetensors.torch import load_file, save_file
 
 from bench.core.records import EvalRecord
@@ -17,7 +18,8 @@ from bench.core.specs import AttackSpec
 from bench.evaluation.adversarials import Adversarials, dump_adversarials, parse_adversarials
 from bench.evaluation.reverify import check_float32, compare_predictions
 from bench.results.per_image import Sample
-from bench.results.store import Store, dump_record
+from bench.results.record_files import dump_record
+from bench.results.store import Store
 
 Bench = Callable[..., Any]
 TINY = ("--models", "tiny", "--limit", "60", "--train-limit", "all", "--epochs", "4", "--eps", "0.1", "--no-diagnose")
@@ -68,7 +70,7 @@ def edit_samples(results: Path, change: Callable[[list[list[str]]], None]) -> No
     path = store.samples_path(record.spec.run_id, record.cell_id)
     table = [line.split(",") for line in path.read_text().splitlines()]
     change(table)
-    path.write_text("".join(",".join(line) + "\n" for line in table))
+    replace_outcomes(store, record, "".join(",".join(line) + "\n" for line in table).encode())
 
 
 @pytest.mark.parametrize("encoding", ["float32", "uint8"])
@@ -242,6 +244,7 @@ def test_a_changed_row_is_found(run: Bench, verify: Bench, tmp_path: Path) -> No
         outcome = verify()
         assert (outcome.code, sentence in outcome.out) == (1, True), (name, outcome.out)
         path.write_text(text)
+        resign(store, record)
     for field, value, sentence in (("max_distance", 0.05, "largest distance 0.05"), ("n_attacked", 60, "60 images")):
         resign(store, dataclasses.replace(record, **{field: value}))
         outcome = verify()

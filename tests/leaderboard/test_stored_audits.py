@@ -17,6 +17,7 @@ from records import store_with as stored
 from bench.config import TableConfig
 from bench.core.errors import BenchError
 from bench.core.records import AUDIT_VERSION
+from bench.core.seals import sealed
 from bench.leaderboard.report import board_markdown
 from bench.leaderboard.write_tables import rebuild, write_tables
 from bench.planning.resume import is_audited
@@ -80,7 +81,7 @@ def test_the_leaderboard_warns_of_audits_that_it_does_not_read(tmp_path: Path, b
     store = store_with(tmp_path, "lpc")
     assert "warning" not in bench("leaderboard", "--results", tmp_path).err
     (path,) = store.run_folder(run_record("lpc").run_id).glob("audits/*.json")
-    path.write_text(json.dumps({**json.loads(path.read_text()), "version": AUDIT_VERSION - 1}))
+    path.write_text(json.dumps(sealed({**json.loads(path.read_text()), "version": AUDIT_VERSION - 1})))
     assert store.outdated() == [run_record("lpc").run_id]
     shown = bench("leaderboard", "--results", tmp_path)
     assert "warning: 1 run with a diagnosis or an audit by earlier definitions" in shown.err
@@ -93,13 +94,13 @@ def test_a_row_with_an_audit_of_an_earlier_version_is_not_ranked(tmp_path: Path)
     run = run_record("lpc")
     store.write_audit(audit_record(run, black_box_stronger=9.0))
     (path,) = store.run_folder(run.run_id).glob("audits/*.json")
-    path.write_text(json.dumps({**json.loads(path.read_text()), "version": AUDIT_VERSION - 1}))
+    path.write_text(json.dumps(sealed({**json.loads(path.read_text()), "version": AUDIT_VERSION - 1})))
     row = rebuild(store).set_index("variant").loc["lpc"]
     assert (row["audit"], bool(pd.isna(row["rank"]))) == ("failed", True)
     assert not is_audited(run.run_id, "d", store)
     (record,) = store.audits(run.run_id)
     assert record.reason == "audit_outdated"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "weights_sha": "others"}))
+    path.write_text(json.dumps(sealed({**json.loads(path.read_text()), "weights_sha": "others"})))
     assert store.audits(run.run_id) == [], "an audit of other weights is none"
 
 
@@ -183,12 +184,12 @@ def test_the_form_of_other_times_is_no_audit_and_no_damage(tmp_path: Path) -> No
     (path,) = tmp_path.glob(f"runs/{run_id}/audits/*.json")
     written = json.loads(path.read_text())
     del written["cells"]
-    path.write_text(json.dumps(written | {"version": AUDIT_VERSION - 1, "forgotten": 1}))
+    path.write_text(json.dumps(sealed(written | {"version": AUDIT_VERSION - 1, "forgotten": 1})))
     assert store.read_audit(run_id, "d") is None
     assert rebuild(store).set_index("variant")["audit"].to_dict() == {
         "lin_pen": "passed", "baseline": "passed", "lpc": "failed",
     }  # fmt: skip
-    for content in (json.dumps(written), "{", "[]"):
+    for content in (json.dumps(sealed(written)), json.dumps(written), "{", "[]"):
         path.write_text(content)
         with pytest.raises(BenchError, match="is damaged or of another version"):
             store.read_audit(run_id, "d")

@@ -17,9 +17,10 @@ from torch import nn
 
 from bench.api import evaluate
 from bench.core.records import EvalRecord
+from bench.core.seals import sealed
 from bench.data import DataRequest, Dataset, load_dataset
 from bench.data.split import array_split
-from bench.results.store import dump_record, parse_record
+from bench.results.record_files import dump_record, parse_record
 
 Bench = Callable[..., Any]
 
@@ -123,7 +124,7 @@ def test_older_records_are_read() -> None:
     record = cell_record(run_record(), "clean", [True])
     older = json.loads(dump_record(replace(record, leaked=3)))
     del older["leaked"]
-    assert parse_record(EvalRecord, json.dumps(older).encode(), where="here").leaked is None
+    assert parse_record(EvalRecord, json.dumps(sealed(older)).encode(), where="here").leaked is None
 
 
 @pytest.fixture

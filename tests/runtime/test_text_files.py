@@ -18,7 +18,7 @@ from bench.core.records import EvalRecord
 from bench.gate.baseline import dump_baseline, parse_baseline, read_baseline
 from bench.leaderboard.corruptions_csv import read_corruptions
 from bench.results.per_image import Sample, dump_samples, parse_samples
-from bench.results.store import dump_record, parse_record
+from bench.results.record_files import dump_record, parse_record
 from bench.runtime.config_file import read_config
 from bench.runtime.input_files import read_text
 from bench.runtime.plugin import content_sha

@@ -18,13 +18,15 @@ from timm.models import get_pretrained_cfg
 
 from bench.config import RunConfig
 from bench.context import RunContext
+from bench.core.seals import sealed
 from bench.core.specs import DataSpec, ModelSpec, Recipe, TrainSpec, VariantSpec, fingerprint
 from bench.evaluation.load_run import reopen_trained
 from bench.models.registry import pretrained_moments
 from bench.planning.plan import make_plan
 from bench.planning.request import make_request
+from bench.results.record_files import dump_record, parse_record
 from bench.results.results_csv import normalization
-from bench.results.store import Store, dump_record, parse_record
+from bench.results.store import Store
 from bench.runtime.progress import Progress
 from bench.training.checkpoints import build_run
 
@@ -149,7 +151,7 @@ def test_records_keep_the_normalisation_and_older_ones_are_read() -> None:
     assert parse_record(type(run), dump_record(shown), where="here") == shown
     older = json.loads(dump_record(run))
     del older["spec"]["model"]["mean"], older["spec"]["model"]["std"]
-    assert parse_record(type(run), json.dumps(older).encode(), where="here") == run
+    assert parse_record(type(run), json.dumps(sealed(older)).encode(), where="here") == run
 
 
 def rows(results: Path) -> list[dict[str, str]]:

@@ -9,7 +9,6 @@ import glob
 import hashlib
 import io
 import itertools
-import json
 import math
 import os
 import secrets
@@ -25,9 +24,11 @@ from numpy.typing import DTypeLike, NDArray
 
 from bench.core import limits
 from bench.core.errors import BenchError
+from bench.core.strict_json import parse_json
 from bench.runtime.input_files import is_file, read_input
 
 MEGABYTE: Final = 10**6
+MAX_HEADER: Final = 1 << 16  # bytes; numpy itself refuses headers of more than 10,000 characters
 
 #: Temporary files older than this age in seconds are deleted: the process that wrote them was killed.
 ABANDONED_S: Final = 24 * 3600
@@ -83,19 +84,22 @@ def map_array(file: io.BufferedReader) -> NDArray[Any]:
     states, or holds Python objects.
     """
     file.seek(0)
-    version = np.lib.format.read_magic(file)
+    head = io.BytesIO(file.read(MAX_HEADER))  # a file may state a header of 4 GB
+    version = np.lib.format.read_magic(head)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     try:
-        shape, fortran, dtype = read(file)
+        shape, fortran, dtype = read(head)
     except (SyntaxError, TokenError, TypeError) as error:  # raised by NumPy for some damaged headers
         raise ValueError(f"its header cannot be read ({error})") from None
     if dtype.hasobject:
         raise ValueError("it holds Python objects")
-    declared, stored = file.tell() + math.prod(shape) * dtype.itemsize, os.fstat(file.fileno()).st_size
-    if stored > declared:
+    if not all(isinstance(side, int) and side >= 0 for side in shape):
+        raise ValueError(f"its header states the shape {shape}")
+    declared, stored = head.tell() + math.prod(shape) * dtype.itemsize, os.fstat(file.fileno()).st_size
+    if stored != declared:
         raise ValueError(f"it has {stored} bytes, but its header states {declared}")
     mapped: NDArray[Any] = np.memmap(
-        file, dtype=dtype, shape=shape, order="F" if fortran else "C", mode="c", offset=file.tell()
+        file, dtype=dtype, shape=shape, order="F" if fortran else "C", mode="c", offset=head.tell()
     )
     return mapped
 
@@ -134,8 +138,8 @@ class Entry(NamedTuple):
 def raw_manifest(folder: Path) -> dict[str, Any]:
     """Return the unchecked manifest; empty if it is missing or damaged."""
     try:
-        manifest = json.loads(read_input(folder / MANIFEST, limits.MANIFEST))
-    except (BenchError, ValueError, RecursionError):
+        manifest = parse_json(read_input(folder / MANIFEST, limits.MANIFEST))
+    except (BenchError, ValueError):
         return {}
     return manifest if isinstance(manifest, dict) else {}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,25 @@ def test_a_truncated_file(tmp_path: Path, length: int) -> None:
     path.write_bytes(path.read_bytes()[:length])
     with pytest.raises(BenchError, match=r"fog\.npy is damaged .* download or unpack it again"):
         from_arrays(tmp_path).images("fog", 1)
+
+
+def test_a_header_of_four_gigabytes(tmp_path: Path) -> None:
+    folder = arrays_in(tmp_path)
+    (folder / "labels.npy").write_bytes(b"\x93NUMPY\x02\x00" + b"\xff" * 4 + b"{'descr': '|u1'}")
+    with pytest.raises(BenchError, match="is damaged or not an array of numbers"):
+        from_arrays(folder)
+
+
+@pytest.mark.parametrize("shape", ["(10000000000000000000000,)", "(-3,)", "(4000000000, 4000000000, 4000000000)"])
+def test_a_header_with_an_impossible_shape(tmp_path: Path, shape: str) -> None:
+    """NumPy raises OverflowError for the first."""
+    folder = arrays_in(tmp_path)
+    file = io.BytesIO()
+    header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}"
+    file.write(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + b"\0" * 50)
+    (folder / "labels.npy").write_bytes(file.getvalue())
+    with pytest.raises(BenchError, match="is damaged or not an array of numbers"):
+        from_arrays(folder)
 
 
 @pytest.mark.parametrize(
