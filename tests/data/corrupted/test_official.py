@@ -19,6 +19,7 @@ from bench.context import RunContext
 from bench.core.errors import BenchError, CellFailure
 from bench.core.specs import CorruptionSpec
 from bench.data.corrupted import official
+from bench.data.corrupted.arrays import map_array
 from bench.data.corrupted.checksums import PUBLISHED, Published
 from bench.data.corrupted.official import OfficialSet
 from bench.data.corrupted.open import check_unchanged
@@ -110,10 +111,19 @@ def test_a_truncated_file(tmp_path: Path, length: int) -> None:
 
 
 def test_a_header_of_four_gigabytes(tmp_path: Path) -> None:
-    folder = arrays_in(tmp_path)
-    (folder / "labels.npy").write_bytes(b"\x93NUMPY\x02\x00" + b"\xff" * 4 + b"{'descr': '|u1'}")
-    with pytest.raises(BenchError, match="is damaged or not an array of numbers"):
-        from_arrays(folder)
+    """Memory for the whole header would be allocated before it is read."""
+    sizes = []
+
+    class Recorded(io.BufferedReader):
+        def read(self, size: int | None = -1, /) -> bytes:
+            sizes.append(size)
+            return super().read(size if size is not None and 0 <= size < 10**6 else 10**6)
+
+    path = tmp_path / "labels.npy"
+    path.write_bytes(b"\x93NUMPY\x02\x00" + b"\xff" * 4 + b"{'descr': '|u1'}")
+    with Recorded(io.FileIO(path)) as file, pytest.raises(ValueError, match="header"):
+        map_array(file)
+    assert max(sizes) < 10**6
 
 
 @pytest.mark.parametrize("shape", ["(10000000000000000000000,)", "(-3,)", "(4000000000, 4000000000, 4000000000)"])
