@@ -87,9 +87,9 @@ def _code_sha(file: Path) -> str:
 
 
 def _files(names: Iterable[str]) -> list[str]:
-    """Return the files of loaded modules."""
+    """Return the files of loaded modules. Some modules without a file, such as torch.classes, have a relative name."""
     files = [getattr(sys.modules[name], "__file__", None) for name in names]
-    return [file for file in files if file]
+    return [file for file in files if file and os.path.isabs(file)]
 
 
 def _load(path: Path) -> None:
