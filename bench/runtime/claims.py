@@ -24,6 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.errors import BenchError
+from bench.core.limits import CLAIM
+from bench.core.strict_json import parse_json
+from bench.runtime.input_files import read_input
 from bench.runtime.interrupt import check_stop
 
 HEARTBEAT_S = 15.0  # seconds between two renewals of a time stamp
@@ -175,8 +178,8 @@ def _delete(path: Path) -> None:
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        content = parse_json(read_input(path, CLAIM))
+    except (BenchError, ValueError):
         return None
     return content if isinstance(content, dict) else None
 
@@ -184,7 +187,8 @@ def _read(path: Path) -> dict[str, Any] | None:
 def _is_stale(path: Path) -> bool:
     """Return whether the owner of a claim is dead, or has not renewed the claim for STALE_S seconds.
 
-    A claim without readable content is stale only after this time, because it may be in the process of creation.
+    A claim without readable content is stale only after this time, because it may be in the process of creation. A time
+    stamp that is STALE_S seconds in the future is none of the file system's clock, and no sign of life.
     """
     content = _read(path)
     here = content is not None and all(content.get(key) == value for key, value in _identity().items())
@@ -192,7 +196,7 @@ def _is_stale(path: Path) -> bool:
         pid = content.get("pid")
         return not isinstance(pid, int) or not _is_alive(pid, content.get("started"))
     try:
-        return _now(path.parent) - path.stat().st_mtime > STALE_S
+        return abs(_now(path.parent) - path.stat().st_mtime) > STALE_S
     except FileNotFoundError:
         return True  # released
     except OSError:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from bench.attacks.adapter import call_attack
@@ -15,6 +18,7 @@ from bench.attacks.engine.checkpoint import Saved
 from bench.attacks.engine.counter_rng import SampleRng
 from bench.attacks.engine.fast_model import FastModel
 from bench.attacks.registry import resolve
+from bench.core.errors import BenchError
 from bench.core.specs import Norm
 from bench.evaluation import journal as journals
 from bench.evaluation.journal import CellJournal
@@ -161,3 +165,34 @@ def test_a_state_of_another_search_is_rejected(tmp_path: Path, monkeypatch: pyte
     images, passes = attacked("mim-6", "linf", 0.02, CellJournal(path, "key"))
     assert torch.equal(images, expected[0])
     assert passes == expected[1]
+
+
+@pytest.mark.parametrize("suffix", ["journal", "search"])
+def test_an_odd_file_takes_no_memory_and_is_not_used(tmp_path: Path, suffix: str) -> None:
+    with (tmp_path / f"cell.{suffix}").open("wb") as file:
+        file.truncate(20 * 10**9)  # sparse
+    tracemalloc.start()
+    assert not CellJournal(tmp_path / "cell", "key").resumed
+    assert tracemalloc.get_traced_memory()[1] < 10**6
+    tracemalloc.stop()
+    (tmp_path / f"cell.{suffix}").unlink()
+    with (tmp_path / f"cell.{suffix}").open("wb") as file:
+        file.truncate(10**13)
+    with pytest.raises(BenchError, match="at most 64 GB"):
+        CellJournal(tmp_path / "cell", "key")
+
+
+def test_an_entry_with_missing_facts_is_not_used(tmp_path: Path) -> None:
+    entry = save({}, {"facts": json.dumps({"key": "key"})})
+    (tmp_path / "cell.search").write_bytes(journals._sealed(entry))
+    assert not CellJournal(tmp_path / "cell", "key").resumed
+
+
+def test_a_journal_that_is_a_link_leaves_its_target(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("content")
+    (tmp_path / "cell.journal").symlink_to(tmp_path / "precious")
+    journal = CellJournal(tmp_path / "cell", "key")
+    journal.begin()
+    journal.finish(Saved({}))
+    assert (tmp_path / "precious").read_text() == "content"
+    assert CellJournal(tmp_path / "cell", "key").resumed

@@ -137,3 +137,22 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None
     file.write_text("", encoding="utf-8")
     with pytest.raises(BenchError, match="cannot write"), Claims().claim(file / "claims", "work"):
         pass
+
+
+def test_odd_claims_are_no_sign_of_life_and_no_obstacle(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "work.0.claim")  # would block whoever opens it
+    (tmp_path / "work.1.claim").write_text("[" * 100_000)
+    (tmp_path / "work.2.claim").symlink_to("/dev/zero")
+    assert not is_free(tmp_path)  # they are young, and may be claims that are being created
+    for path in tmp_path.iterdir():
+        if path.is_symlink():
+            path.unlink()
+        else:
+            os.utime(path, (0, 0))
+    assert is_free(tmp_path)
+
+
+def test_a_time_stamp_in_the_future_does_not_block_the_work(tmp_path: Path) -> None:
+    path = claim_of(tmp_path)
+    os.utime(path, (4e9, 4e9))
+    assert is_free(tmp_path)
