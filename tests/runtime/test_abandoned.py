@@ -29,7 +29,7 @@ def temporary(folder: Path, token: str) -> Path:
 
 
 def test_a_run_deletes_what_a_killed_run_was_writing(tmp_path: Path, dead: str) -> None:
-    host, pid, start = dead.split("-")
+    _, pid, start = dead.split("-")
     removed = temporary(tmp_path, dead)
     kept = [temporary(tmp_path, token) for token in (owner_token(), f"000000000000-{pid}-{start}", "other")]
     check_writable(tmp_path)
