@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from bench.config import MeasureConfig
 from bench.core.errors import BenchError, CellFailure, ran_out_of_memory
 from bench.core.specs import CorruptionSpec, EvalSpec, Norm
-from bench.data.corrupted.open import open_set
+from bench.data.corrupted.open import check_unchanged, open_set
 from bench.data.corrupted.sets import CorruptedSet
 from bench.data.duplicates import Duplicates, known_duplicates
 from bench.data.split import Dataset
@@ -107,7 +107,9 @@ class RunContext:
 
     def _corrupted_pixels(self, spec: CorruptionSpec, clean: Images) -> NDArray[np.uint8]:
         try:
-            return self.corrupted_set(spec, clean).images(spec.kind, spec.severity)
+            found = self.corrupted_set(spec, clean)
+            check_unchanged(spec, found)
+            return found.images(spec.kind, spec.severity)
         except BenchError as error:
             if spec.source == "generated":
                 raise

@@ -8,10 +8,11 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.core.errors import BenchError, unknown_name
 from bench.core.registry import Registry
+from bench.runtime.versions import TORCH_FAMILY, check_versions
 
 if TYPE_CHECKING:
     from torch import nn
@@ -59,11 +60,10 @@ def model_summary(name: str) -> tuple[str, str]:
     """Return a line about the model ``name`` and a line about its source, for listings."""
     if name in MODELS:
         return MODELS.get(name).summary, MODELS.get(name).source
-    from timm.models import get_pretrained_cfg, model_entrypoint
-
-    config = get_pretrained_cfg(name, allow_unregistered=True)
+    models = _timm().models
+    config = models.get_pretrained_cfg(name, allow_unregistered=True)
     side = config.input_size[-1] if config and config.input_size else "?"
-    return f"made for {side} px", f"timm, {model_entrypoint(name).__module__}"
+    return f"made for {side} px", f"timm, {models.model_entrypoint(name).__module__}"
 
 
 def pretrained_moments(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -71,20 +71,24 @@ def pretrained_moments(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]
 
     If timm declares none, return the moments of ImageNet, as timm does.
     """
-    from timm.models import PretrainedCfg, get_pretrained_cfg
-
-    config = get_pretrained_cfg(name) or PretrainedCfg()
+    models = _timm().models
+    config = models.get_pretrained_cfg(name) or models.PretrainedCfg()
     return tuple(map(float, config.mean)), tuple(map(float, config.std))
 
 
 def _all_names() -> list[str]:
-    import timm
-
-    return [*timm.list_models(), *MODELS]
+    return [*_timm().list_models(), *MODELS]
 
 
 def _in_timm(name: str) -> bool:
     """Return whether timm has an architecture, or a set of weights such as ``resnet18.a1_in1k``, of this name."""
+    timm = _timm()
+    return name in timm.list_models() or ("." in name and name in timm.list_models(include_tags=True))
+
+
+def _timm() -> Any:
+    """Import timm. Raises BenchError if the installed torch, torchvision and timm do not fit each other."""
+    check_versions(*TORCH_FAMILY)
     import timm
 
-    return name in timm.list_models() or ("." in name and name in timm.list_models(include_tags=True))
+    return timm

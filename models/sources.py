@@ -193,7 +193,7 @@ def call_factory(source: str) -> nn.Module:
 
 def _run_file(path: Path) -> ModuleType:
     """Import the file once, under a unique module name. Raises BenchError if the import fails."""
-    name = f"bench_module_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    name = f"bench_module_{path.stem}_{hashlib.sha256(os.fsencode(path)).hexdigest()[:8]}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)

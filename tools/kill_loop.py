@@ -142,7 +142,6 @@ def disturbed(
     draw: random.Random,
     longest: float,
     signals: Sequence[int],
-    extra: Sequence[str],
     n: int,
 ) -> Outcome:
     """Start ``n`` processes at a time and kill them after up to ``longest`` seconds, until one completes the run."""

@@ -158,9 +158,10 @@ def _check_images(attack: str, inputs: Tensor, labels: Tensor, targets: Tensor |
                 f"{attack} needs {name} of whole numbers and shape ({len(inputs)},), one per image, "
                 f"not {_shape(classes)}."
             )
-    if inputs.numel() and not (float(inputs.amin()) >= 0 and float(inputs.amax()) <= 1):  # NaN fails, too
+    pixels = inputs.detach()
+    if pixels.numel() and not (float(pixels.amin()) >= 0 and float(pixels.amax()) <= 1):  # NaN fails, too
         raise BenchError(
-            f"{attack} needs images in [0, 1]; these range from {float(inputs.amin()):g} to {float(inputs.amax()):g}. "
+            f"{attack} needs images in [0, 1]; these range from {float(pixels.amin()):g} to {float(pixels.amax()):g}. "
             "Scale them, and make the normalisation the first layer of the model."
         )
     if labels.numel() and int(labels.amin()) < 0:

@@ -11,6 +11,7 @@ from bench.core.errors import BenchError
 from bench.core.vocabulary import Exit
 from bench.runtime.console import say
 from bench.runtime.interrupt import Terminated
+from bench.runtime.versions import import_problem
 
 __all__ = ["cli", "invoke"]
 
@@ -25,6 +26,12 @@ def invoke(arguments: list[str]) -> int:
         return Exit.USAGE
     except BenchError as error:
         say(f"error: {error}")
+        return Exit.USAGE
+    except ImportError as error:
+        problem = import_problem(error)
+        if not problem:
+            raise
+        say(f"error: {problem}")
         return Exit.USAGE
     except (click.Abort, KeyboardInterrupt) as error:
         say(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +13,11 @@ from bench.config import GROUPS
 from bench.core.number_text import parse_integer, parse_number, quoted
 from bench.core.options import Config, Kind, Option, kinds_of, options_of
 from bench.core.paths import check_path
+
+if TYPE_CHECKING:
+    ParamType = click.ParamType[Any]
+else:
+    ParamType = click.ParamType  # generic since click 8.4
 
 OTHER = "Other"
 
@@ -25,7 +30,7 @@ class GroupedOption(click.Option):
         self.group = group
 
 
-class Names(click.ParamType[Any]):
+class Names(ParamType):
     """List of values separated by commas."""
 
     name = "NAME,…"
@@ -50,7 +55,7 @@ class FilePath(click.Path):
         return super().convert(value, param, ctx)
 
 
-class Count(click.ParamType[Any]):
+class Count(ParamType):
     """Whole number of at least 1, or a word such as ``all`` or ``auto``."""
 
     def __init__(self, word: str) -> None:

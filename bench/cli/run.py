@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import sys
 from typing import Any
 
 import click
@@ -55,7 +54,7 @@ def exit_code(summary: RunSummary) -> int:
     if summary.stopped is None:
         return failed
     command = shlex.join(["bench", *click.get_current_context().find_root().obj])
-    print(f"stopped by {summary.stopped.reason}; to continue: {command}", file=sys.stderr)
+    say(f"stopped by {summary.stopped.reason}; to continue: {command}")
     return summary.stopped.exit_code or failed
 
 

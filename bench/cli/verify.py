@@ -1,4 +1,4 @@
-"""``bench verify RUN``: verify the stored adversarial images of a run without running an attack."""
+"""``bench verify``: verify the stored adversarial images of a run, or all files of a results folder."""
 
 from __future__ import annotations
 
@@ -44,21 +44,46 @@ SHOWN = 3  # maximum number of problems per line
     "verify",
     examples=(
         "bench verify resnet18:lpc:0",
-        "bench verify resnet18:lpc:0 --json",
+        "bench verify --all --results results",
     ),
 )
-@click.argument("name", metavar="RUN")
+@click.argument("name", metavar="RUN", required=False)
 @config_options(RunConfig, only=("results", "data_dir", "device", "plugin"))
+@click.option(
+    "--all",
+    "everything",
+    is_flag=True,
+    help="check the hash of every file of all runs, and verify all stored adversarial images",
+)
 @json_option
 def verify_command(
-    name: str, *, results: Path, data_dir: Path | None, plugin: Sequence[Path], device: str, as_json: bool
+    name: str | None,
+    *,
+    results: Path,
+    data_dir: Path | None,
+    plugin: Sequence[Path],
+    device: str,
+    everything: bool,
+    as_json: bool,
 ) -> int:
     """Verify the stored adversarial images of a run without running an attack.
 
     Each image must lie in the box and in the ε-ball, and must be misclassified by the stored weights.
+
+    With --all, every file of the results folder is checked: records, weights, outcomes, adversarial images and
+    corrupted images. One line per problem, and exit code 1 if there is one.
     """
     load_plugins(plugin)
     store = Store(results)
+    if (name is None) != everything:
+        raise BenchError("give either a RUN or --all; 'bench verify --all' checks all runs of --results.")
+    if name is None:
+        from bench.cli.verify_all import verify_all
+
+        def verify(run: RunRecord, cells: Sequence[EvalRecord]) -> list[Verdict]:
+            return _verdicts(run, cells, store, data_dir, device)
+
+        return verify_all(results, verify=verify, describe=_line, as_json=as_json)
     run = store.find_run(name)
     cells = sorted(store.cells(run.run_id), key=lambda cell: cell.spec.name)
     if all(cell.adversarials == "none" and cell.spec.corruption is None for cell in cells):

@@ -15,7 +15,7 @@ from bench.attacks.corruptions.builtin import SOURCE
 from bench.attacks.corruptions.draws import Draws
 from bench.attacks.corruptions.registry import files_sha_of, load_corruption, parameters
 from bench.attacks.corruptions.severities import PROFILE_SIZES, SEVERITY_LEVELS, nearest_profile
-from bench.contracts.check import Check, Rule, check_documented, require, run_checks
+from bench.contracts.check import Check, Rule, check_documented, require, run_check, run_checks
 
 Bytes = NDArray[np.uint8]
 SIZES = tuple(PROFILE_SIZES.values())  # one image size per set of constants
@@ -27,14 +27,18 @@ def check_corruption(name: str, *, sizes: Sequence[int] = SIZES) -> Iterator[Che
     subject = f"corruption {name}"
     yield check_documented(subject, CORRUPTIONS.get(name).summary, SOURCE)
     for side in sizes:
+        where = f"{subject} at {side} px"
+        first = run_check(where, "returns images of the same shape", partial(_same_shape, name, side))
+        yield first
+        if first.problem:
+            continue
         rules: list[Rule] = [
-            ("returns images of the same shape", partial(_same_shape, name, side)),
             ("leaves its images unchanged", partial(_images_unchanged, name, side)),
             ("depends on the image and its id alone", partial(_repeatable, name, side)),
             ("draws random numbers as declared", partial(_draws, name, side)),
             ("mean distance from the clean images by severity", partial(_distances, name, side)),
         ]
-        yield from run_checks(f"{subject} at {side} px", rules)
+        yield from run_checks(where, rules)
 
 
 def pictures(count: int, side: int) -> Bytes:

@@ -21,11 +21,11 @@ class FileKind:
 
 
 CONFIG = FileKind("config", 1 * MB)
-CLASS_NAMES = FileKind("class names", 10 * MB)
-BASELINE = FileKind("baseline", 100 * MB)
+CLASS_NAMES = FileKind("--class-names", 10 * MB)
+BASELINE = FileKind("baseline", 32 * MB)
 MODEL_INFO = FileKind("model_info", 1 * MB)
-TABLE = FileKind("table", 100 * MB)  # CSV files
-RECORD = FileKind("record", 64 * MB)  # JSON files of a results folder
+TABLE = FileKind("table", 32 * MB)  # CSV files
+RECORD = FileKind("record", 16 * MB)  # JSON files of a results folder
 OUTCOMES = FileKind("outcomes", 128 * MB)  # one line per image
 MANIFEST = FileKind("manifest", 10 * MB)
 PLUGIN = FileKind("plugin", 10 * MB)

@@ -20,12 +20,15 @@ COMMANDS = {
     "plot": "Draw the latents of a run, or an image under all corruptions.",
     "audit": "Check whether the robust accuracies of a run are reliable.",
     "verify": "Verify the stored adversarial images of a run without running an attack.",
+    "gc": "List the files of a results folder to which nothing refers, and delete them with --delete.",
+    "rm": "Remove a run with all its results.",
     "corrupt": "Write corrupted test images in the layout of CIFAR-10-C.",
     "compare": "Compare our rows with published rows, and rank rows of the same protocol together.",
     "export": "Export the results of a run in the format of RobustBench, timm or Hugging Face.",
     "check": "Check whether a run is less accurate or less robust than a baseline file says.",
     "baseline": "Write the outcomes of runs as a baseline for 'bench check', or show one.",
     "check-plugin": "Check every entry that a plug-in registers against the contract of its kind.",
+    "doctor": "Check the installation and the machine: versions, devices, folders, names, encodings and clock.",
 }
 KINDS = ("models", "variants", "attacks", "corruptions", "datasets", "recipes", "metrics")
 NORMS = ("linf", "l2", "l1")

@@ -21,3 +21,16 @@ def join(names: Sequence[str], last: str = "and") -> str:
     ('a', 'a or b', 'a, b and c')
     """
     return f" {last} ".join([*([", ".join(names[:-1])] if names[1:] else []), *names[-1:]])
+
+
+def format_bytes(size: float) -> str:
+    """Return a number of bytes with its unit.
+
+    >>> format_bytes(512), format_bytes(20_000_000)
+    ('512 B', '20.0 MB')
+    """
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"

@@ -5,6 +5,7 @@ Importing this package registers the data sets. No data is read, and neither tor
 
 import logging
 
+from bench.core.inert import one_line
 from bench.data import builtin as builtin
 from bench.data.duplicates import notes_on_files
 from bench.data.pixel_checks import check_range, check_repeatable
@@ -40,5 +41,5 @@ def accept(data: Dataset, *, trust_reader: bool = False) -> Dataset:
         check_repeatable(data)
     data = check_range(data)
     for note in (*data.notes, *notes_on_files(data)):
-        LOG.warning("%s: %s", data.name, note)
+        LOG.warning("%s", one_line(f"{data.name}: {note}"))
     return data

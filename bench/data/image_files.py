@@ -14,6 +14,7 @@ import os
 import struct
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,17 +22,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.errors import BenchError
-from bench.core.limits import IMAGE, PIXELS
+from bench.core.limits import PIXELS
 from bench.core.specs import Fitting
+from bench.data.content_hashes import hash_files
 from bench.data.image_bounds import TooManyPixelsError, check_pixels, check_resized, memory_for, open_image
 from bench.data.split import Files
-from bench.runtime.input_files import read_input
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 #: Description of the resizing, which is part of the hash of every split. Change it whenever the resizing changes.
 FITTING = "shorter side to floor(S / crop_pct), antialiased; centre crop; rounding as in torchvision; RGB"
+
+#: Version of the hash of a file. Increase it whenever another orientation or inversion is found.
+DIGEST_VERSION = 1
 
 UPRIGHT = 1
 ON_THEIR_SIDE = (5, 6, 7, 8)  # orientations that exchange width and height
@@ -55,17 +59,15 @@ SMALL = 64
 ROWS_OF = 2**20  # pixels that are converted from 16 to 8 bits together
 
 
-def digest_files(paths: Sequence[Path]) -> Files:
-    """Hash every file without decoding it. Raises BenchError for a file that cannot be read.
+def digest_files(paths: Sequence[Path], folder: Path) -> Files:
+    """Hash every file in ``folder`` without decoding it. Raises BenchError for a file that cannot be read.
 
-    One thread is used, because several threads are slower for files of a few kilobytes.
+    Hashes are remembered, see :mod:`bench.data.content_hashes`. One thread is used, because several threads are slower
+    for files of a few kilobytes.
     """
-    digests, n_bytes = [], 0
-    for path in paths:
-        content = read_input(path, IMAGE)
-        n_bytes += len(content)
-        digests.append(_digest(content))
-    return Files(digests, n_bytes)
+    form = f"image {DIGEST_VERSION}, Pillow {metadata.version('pillow')}"
+    hashes, n_bytes = hash_files(paths, folder, digest=lambda content: _digest(content).hex(), form=form)
+    return Files([bytes.fromhex(text) for text in hashes], n_bytes)
 
 
 def digest_split(files: Files, fitting: Fitting) -> bytes:
@@ -197,7 +199,7 @@ def _decode(image: Image, path: Path) -> Image:
     if image.format in UNDECODED:  # before Pillow starts another program
         raise BenchError(f"{path} is {image.format}, which Pillow does not decode itself; convert or remove it.")
     image.load()
-    check_pixels(path, *image.size)  # icons may be larger than their header states
+    check_pixels(path, *image.size)  # decoding may change it
     if _is_signed(image):
         raise _unusable(path, "signed")
     upright = image if _orientation(image) == UPRIGHT else ImageOps.exif_transpose(image)

@@ -240,7 +240,7 @@ def _split(name: str, images: _Found, labels_of: Mapping[str, int], fitting: Fit
     ids = sorted(entries)
     paths = [entries[image][1] for image in ids]
     labels = np.array([labels_of[entries[image][0]] for image in ids], dtype=np.int64)
-    files = image_files.digest_files(paths)
+    files = image_files.digest_files(paths, images.folder)
     sha = split_sha(ids, labels, image_files.digest_split(files, fitting))
 
     def read(indices: NDArray[np.int64]) -> NDArray[np.uint8]:

@@ -29,7 +29,7 @@ from bench.evaluation.cell import CellInput, Outcomes
 from bench.evaluation.cell_stats import CellStats
 from bench.evaluation.journal import as_result, as_saved
 from bench.evaluation.pass_counter import CountingModel
-from bench.evaluation.verify import distances, predict, verified
+from bench.evaluation.verify import dense_floats, distances, predict, verified
 from bench.runtime.captured_warnings import capture_warnings
 from bench.runtime.progress import Progress, Stage
 from bench.runtime.torch_state import harness_torch_state, own_generators
@@ -198,6 +198,7 @@ class _Call:
                 untouched(prepared),
             ):
                 result = call_attack(cell_input.entry, prepared, self.inputs.clone(), labels, spec=attack, rng=rng)
+                result = result._replace(adversarials=dense_floats(self.inputs, result.adversarials))
         except BaseException:  # also when a stop is requested
             restore(cell_input.model, before)
             raise

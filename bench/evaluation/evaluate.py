@@ -34,6 +34,7 @@ from bench.sanity.cell_checks import ZeroGradients, check_gradients, check_rando
 
 DTYPE = "float32"
 OWN_BACKEND = "collapse-bench"  # backend in the records of corruption cells
+MOST_NOTES = 20  # maximum number of notes of a computation; a model may warn differently at every call
 CHECKED_CORRUPTED = 50  # number of corrupted images to check for randomised logits (the clean cell checks more)
 
 
@@ -50,9 +51,15 @@ def evaluate_cell(spec: EvalSpec, cell_input: CellInput, progress: Progress) -> 
             failure = None
         except CellFailure as error:
             outcomes, failure = None, error
-    stats.notes = tuple(dict.fromkeys((*stats.notes, *messages)))
+    stats.notes = _shortened(tuple(dict.fromkeys((*stats.notes, *messages))))
     elapsed = time.perf_counter() - start + cell_input.journal.earlier_s
     return _record(spec, cell_input, stats, outcomes, failure, elapsed), outcomes
+
+
+def _shortened(notes: tuple[str, ...]) -> tuple[str, ...]:
+    """Return at most ``MOST_NOTES`` notes of a computation, with the number of those left out."""
+    more = len(notes) - MOST_NOTES
+    return notes if more <= 0 else (*notes[:MOST_NOTES], f"{more} more warnings or notes")
 
 
 def _with_smaller_batches(spec: EvalSpec, cell_input: CellInput, progress: Progress, stats: CellStats) -> Outcomes:

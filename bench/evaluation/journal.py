@@ -176,9 +176,8 @@ class CellJournal:
         path = self._journal_path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("r+b" if path.exists() else "xb") as file:
-                file.seek(self._end)
-                file.truncate()
+            with path.open("ab") as file:
+                file.truncate(self._end)
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())

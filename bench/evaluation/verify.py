@@ -49,7 +49,7 @@ def verified(inputs: Tensor, adversarials: Tensor, norm: Norm, eps: float) -> Te
     Both arguments are (N, C, H, W). Raise CellFailure for another type or shape, for NaN or infinite pixels, and for a
     violation beyond the tolerance. Views, other strides, graphs and other floating types are accepted.
     """
-    adversarials = _dense_floats(inputs, adversarials).to(inputs.dtype)
+    adversarials = dense_floats(inputs, adversarials).to(inputs.dtype)
     if not torch.isfinite(adversarials).all():
         raise CellFailure("nan_input", "the attack returned NaN or infinite pixels.")
     low, high = float(adversarials.min()), float(adversarials.max())
@@ -65,7 +65,7 @@ def verified(inputs: Tensor, adversarials: Tensor, norm: Norm, eps: float) -> Te
     return _moved_inside(inputs, adversarials.clamp(0, 1), norm, eps)
 
 
-def _dense_floats(inputs: Tensor, returned: object) -> Tensor:
+def dense_floats(inputs: Tensor, returned: object) -> Tensor:
     """Return what the attack returned, detached. Raise CellFailure unless it is a dense tensor of one float per pixel.
 
     Integers are refused, because they count in levels of 255 and not in units of [0, 1].
@@ -81,7 +81,7 @@ def _dense_floats(inputs: Tensor, returned: object) -> Tensor:
         raise CellFailure("wrong_type", f"the attack returned {images.dtype}; return floats in [0, 1].")
     if images.device != inputs.device:
         raise CellFailure("wrong_type", f"the attack returned images on {images.device}, not on {inputs.device}.")
-    return images
+    return images.contiguous()
 
 
 def _moved_inside(inputs: Tensor, adversarials: Tensor, norm: Norm, eps: float) -> Tensor:

@@ -17,6 +17,7 @@ from bench.config import NetworkConfig
 from bench.context import RunContext
 from bench.core.errors import BenchError
 from bench.core.limits import CHECKPOINT, WEIGHTS
+from bench.core.names import as_text
 from bench.core.number_text import is_whole
 from bench.core.paths import shown
 from bench.core.sources import Kind, SourceSpec
@@ -101,7 +102,7 @@ def load_external(requested: NetworkConfig, context: RunContext) -> Loaded:
     source = SourceSpec(
         kind=read.kind,
         origin=read.origin,
-        file=path.name,
+        file=as_text(path.name),
         file_sha=file_sha(path, CHECKPOINT),
         num_classes=dataset.num_classes,
         image_size=dataset.image_size,

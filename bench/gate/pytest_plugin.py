@@ -21,6 +21,7 @@ from unittest import SkipTest
 
 import pytest
 
+from bench.core.inert import terminal
 from bench.core.vocabulary import DEFAULT_ALPHA, SCOPES
 from bench.gate.pytest_summary import ATTRIBUTE, Summary
 from bench.runtime.captured_warnings import warnings_do_not_raise
@@ -211,7 +212,7 @@ def _finalize(item: pytest.Item, attempt: Attempt, *, skipped: bool) -> None:
         return
     attempt.problem = attempt.problem or (fixture.finalize() if fixture else NOT_CALLED)
     if attempt.problem or fixture is None:
-        pytest.fail(attempt.problem, pytrace=False)
+        pytest.fail(terminal(attempt.problem), pytrace=False)
     if fixture.update:
         pytest.skip(f"{fixture.settings.baseline} is written; nothing was checked.")
 

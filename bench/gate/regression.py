@@ -13,6 +13,7 @@ from torch import nn
 
 from bench.api import evaluate
 from bench.core.errors import BenchError, unknown_name
+from bench.core.inert import terminal
 from bench.gate.baseline import Baseline, RunOutcomes, make_baseline, read_baseline, write_baseline
 from bench.gate.checks import AUDIT, GATE, Check, passed
 from bench.gate.power import cannot_fail, too_fine
@@ -76,7 +77,7 @@ class Robustness:
             raise
         if problem:  # raised outside of the handler, because pytest would show both errors
             self._problems.append(problem)
-            pytest.fail(problem, pytrace=False)
+            pytest.fail(terminal(problem), pytrace=False)
 
     def _attack(self, models: list[nn.Module], name: str, options: Mapping[str, Any]) -> None:
         if self._settled:

@@ -28,7 +28,7 @@ from bench.models.variants import VARIANTS
 from bench.planning.plan import DEFAULT_BATCH, Request, check_request
 from bench.planning.recipes import find_recipe, resolve_budgets, resolve_variants
 from bench.runtime.files import file_sha
-from bench.runtime.plugin import plugin_sha
+from bench.runtime.plugin import is_of_plugin, plugin_sha
 
 
 def at_precision(attacks: Sequence[ResolvedAttack], requested: AttackPrecision, device: str) -> list[ResolvedAttack]:
@@ -128,7 +128,9 @@ class _Training:
         variants = resolve_variants(_variants(config.variants), recipe, config.latent_dim)
         variants = train_budgets(variants, config.train_eps, entry)
         seeds = [_seed(text) for text in config.seeds]
-        return cls(models, variants, seeds, _recipe(recipe.recipe or entry.recipe, config))
+        settings = _recipe(recipe.recipe or entry.recipe, config)
+        variants = {name: _with_code_of_parts(spec, settings) for name, spec in variants.items()}
+        return cls(models, variants, seeds, settings)
 
 
 def _data_request(config: MeasureConfig, default_fitting: Fitting | None) -> DataRequest:
@@ -173,6 +175,23 @@ def _variants(patterns: Sequence[str]) -> Mapping[str, VariantSpec]:
 def _with_code(name: str, spec: VariantSpec) -> VariantSpec:
     """Return the spec of a variant. For a plug-in variant, add the hash of the plug-in code."""
     return spec if VARIANTS.origin(name) == BUILTIN_VARIANTS else dataclasses.replace(spec, code_sha=plugin_sha())
+
+
+def _with_code_of_parts(spec: VariantSpec, recipe: Recipe) -> VariantSpec:
+    """Return the spec of a variant, with the hash of the plug-in code if a plug-in registered a part that it uses.
+
+    A recipe of a plug-in can bring such a part to a built-in variant.
+    """
+    parts = {
+        "head": spec.head,
+        "criterion": spec.criterion,
+        "penalty": spec.penalty,
+        "schedule": spec.schedule,
+        "term": spec.term,
+        "learning-rate schedule": recipe.lr_schedule,
+    }
+    by_plugin = any(name is not None and is_of_plugin(kind, name) for kind, name in parts.items())
+    return dataclasses.replace(spec, code_sha=plugin_sha()) if by_plugin else spec
 
 
 def train_budgets(

@@ -29,6 +29,7 @@ from bench.runtime.interrupt import check_stop
 HEARTBEAT_S = 15.0  # seconds between two renewals of a time stamp
 STALE_S = 300.0  # NFS may show a time stamp that is 60 s old
 SUFFIX = ".claim"
+WAY_OUT = "give a folder that can be written"
 _NAME = re.compile(r"(?P<name>.+)\.(?P<generation>\d{1,9})\.claim")
 
 
@@ -143,7 +144,7 @@ def _create(path: Path) -> bool:
         except OSError as error:
             if attempt == 19 or not isinstance(error, FileNotFoundError | FileExistsError):
                 _delete(temporary)
-                raise BenchError(f"cannot write {path}: {error.strerror or error}.") from error
+                raise BenchError(f"cannot write {path}: {error.strerror or error}; {WAY_OUT}.") from error
     try:
         os.link(temporary, path)
     except FileExistsError:
@@ -163,7 +164,7 @@ def _create_exclusively(path: Path, content: bytes) -> bool:
         return False
     except OSError as error:
         _delete(path)
-        raise BenchError(f"cannot write {path}: {error.strerror or error}.") from error
+        raise BenchError(f"cannot write {path}: {error.strerror or error}; {WAY_OUT}.") from error
     return True
 
 

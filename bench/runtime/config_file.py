@@ -88,8 +88,17 @@ def _inner(value: Any) -> Iterable[Any]:
 
 
 def write_config(config: Config, path: Path, **tables: Sequence[Mapping[str, Any]]) -> None:
-    """Write the recorded options of ``config`` and arrays of tables to a file for ``--config``, if they changed."""
-    content = tomli_w.dumps({**as_toml(config), **tables}).encode()
+    """Write the recorded options of ``config`` and arrays of tables to a file for ``--config``, if they changed.
+
+    Raises BenchError for an option that TOML cannot hold: a path that is not UTF-8.
+    """
+    try:
+        content = tomli_w.dumps({**as_toml(config), **tables}).encode()
+    except UnicodeEncodeError as error:
+        before, after = error.object[: error.start].rpartition("\n")[2], error.object[error.start :].partition("\n")[0]
+        raise BenchError(
+            f"{path} cannot hold {f'{before}{after}'.strip()!r}, which is not UTF-8; rename this file or folder."
+        ) from None
     if not is_file(path) or read_input(path, CONFIG) != content:
         write_atomic(path, content)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 import sys
 from collections.abc import Iterable
-from modulefinder import ModuleFinder
 from pathlib import Path
 
 from bench.core.errors import BenchError
@@ -15,6 +15,8 @@ from bench.core.paths import shown
 from bench.core.registry import REGISTRATIONS, Registration
 from bench.runtime.files import without_byte_order_mark
 from bench.runtime.input_files import read_input, resolved, status_of
+from bench.runtime.plugin_imports import imported_files, is_installed, roots_in
+from bench.runtime.stale_bytecode import drop_stale
 
 _LOADED: dict[Path, str] = {}  # hash by path of the plug-in
 _REGISTERED: dict[Path, tuple[Registration, ...]] = {}  # entries by path of the plug-in
@@ -49,12 +51,34 @@ def registered_by(path: Path) -> tuple[Registration, ...]:
     return _REGISTERED.get(resolved(path, PLUGIN.name), ())
 
 
+def is_of_plugin(kind: str, name: str) -> bool:
+    """Return whether a loaded plug-in registered the entry ``name`` of ``kind``."""
+    return any(Registration(kind, name) in entries for entries in _REGISTERED.values())
+
+
 def content_sha(path: Path, loaded: Iterable[str]) -> str:
-    """Return a hash of the file, of the modules it imports from its folder, and of ``loaded`` files in this folder."""
+    """Return a hash of the file, of the modules it imports from its folder, and of ``loaded`` files in this folder.
+
+    Absolute imports are looked up in the folder, and in its subfolders that are on ``sys.path``.
+    """
     folder = path.parent
-    files = {path, *(file for file in (*_imported(path), *map(Path, loaded)) if file.is_relative_to(folder))}
+    own = (_inside(Path(file), folder) for file in loaded)
+    files = {path, *_imported(path), *own}
+    files = {file for file in files if file.is_relative_to(folder) and not is_installed(file, folder)}
     parts = [f"{file.relative_to(folder)}:{_code_sha(file)}" for file in sorted(files)]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _imported(path: Path) -> set[Path]:
+    """Return the files in the folder of ``path`` that it imports, without those of installed packages."""
+    folder = path.parent
+    files = imported_files(path, roots_in(folder))
+    return {file for file in files if file.is_relative_to(folder) and not is_installed(file, folder)}
+
+
+def _inside(file: Path, folder: Path) -> Path:
+    """Return the path without symbolic links, unless it lies in ``folder`` as it is."""
+    return file if file.is_relative_to(folder) else file.resolve()
 
 
 def _code_sha(file: Path) -> str:
@@ -62,22 +86,14 @@ def _code_sha(file: Path) -> str:
     return hashlib.sha256(without_byte_order_mark(read_input(file, PLUGIN)).replace(b"\r\n", b"\n")).hexdigest()
 
 
-def _imported(path: Path) -> list[Path]:
-    """Return the modules in the same folder that a file imports, directly or indirectly, including in functions."""
-    finder = ModuleFinder(path=[str(path.parent)])
-    finder.run_script(str(path))
-    files = [getattr(module, "__file__", None) for module in finder.modules.values()]
-    return [Path(file).resolve() for file in files if file]
-
-
 def _files(names: Iterable[str]) -> list[str]:
-    """Return the files of loaded modules, except those of installed packages."""
+    """Return the files of loaded modules. Some modules without a file, such as torch.classes, have a relative name."""
     files = [getattr(sys.modules[name], "__file__", None) for name in names]
-    return [file for file in files if file and "site-packages" not in file and file.endswith(".py")]
+    return [file for file in files if file and os.path.isabs(file)]
 
 
 def _load(path: Path) -> None:
-    name = f"bench_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    name = f"bench_plugin_{path.stem}_{hashlib.sha256(os.fsencode(path)).hexdigest()[:8]}"
     if name in sys.modules:
         return
     if status_of(path, PLUGIN.name) is None:
@@ -90,6 +106,7 @@ def _load(path: Path) -> None:
     sys.modules[name] = module
     before, count = set(sys.modules), len(REGISTRATIONS)
     try:
+        drop_stale(file for file in (path, *_imported(path)) if file.suffix == ".py")
         spec.loader.exec_module(module)
         content = content_sha(path, _files(set(sys.modules) - before))
     except BenchError as error:

@@ -42,7 +42,7 @@ def harness_torch_state() -> Iterator[None]:
             stack.callback(set_value, value)
             if value != required:
                 set_value(required)
-        if torch.get_default_device().type != "cpu":  # only if needed, because it slows down every call
+        if _other_default_device():  # only if needed, because it slows down every call
             stack.enter_context(torch.device("cpu"))
         yield
 
@@ -128,9 +128,23 @@ def _autocast_setter(device: str) -> Callable[[bool], None]:
     return set_enabled
 
 
+def _other_default_device() -> bool:
+    """Return whether new tensors are created on another device than the CPU.
+
+    Before torch 2.7, ``torch.get_default_device`` does not know the device of ``with torch.device(…)``.
+    """
+    contexts = [mode.device.type for mode in _function_modes() if isinstance(mode, DeviceContext)]
+    return any(kind != "cpu" for kind in (torch.get_default_device().type, *contexts))
+
+
+def _function_modes() -> list[Any]:
+    modes: list[Any] = getattr(overrides, "_get_current_function_mode_stack", list)()
+    return modes
+
+
 def _refuse_modes() -> None:
     """Raise BenchError if a torch function or dispatch mode is active, because it may change any operation."""
-    function_modes: list[Any] = getattr(overrides, "_get_current_function_mode_stack", list)()
+    function_modes = _function_modes()
     dispatch_modes: list[Any] = getattr(_python_dispatch, "_get_current_dispatch_mode_stack", list)()
     for mode in (*function_modes, *dispatch_modes):
         if not isinstance(mode, DeviceContext):  # torch.device(…) is overridden above
@@ -142,9 +156,12 @@ def _refuse_modes() -> None:
 
 @contextmanager
 def _plain_saved_tensors() -> Iterator[None]:
-    """Disable saved-tensor hooks of the caller, such as hooks that compress the tensors saved for backward."""
-    top = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", lambda ignore_is_tracing: None)
-    if top(False) is None:
+    """Disable saved-tensor hooks of the caller, such as hooks that compress the tensors saved for backward.
+
+    torch 2.6 does not tell whether there are hooks. There they are always disabled.
+    """
+    top = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)
+    if top is not None and top(False) is None:
         yield
         return
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: tensor, lambda tensor: tensor):

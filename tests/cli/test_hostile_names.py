@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
@@ -12,9 +13,12 @@ import pytest
 from junitparser import JUnitXml
 from records import cell_record, run_record, samples_of
 
+from bench.config import RunConfig
+from bench.core.errors import BenchError
 from bench.core.records import EvalRecord, RunRecord
 from bench.core.specs import AttackSpec
 from bench.results.store import Store
+from bench.runtime.config_file import write_config
 
 Bench = Callable[..., Any]
 
@@ -106,3 +110,15 @@ def test_every_command_prints_and_writes_inert_text(results: Path, bench: Bench,
         text = path.read_bytes().decode()
         assert has_no_control(text), path
         assert not any(cell.startswith("=") for line in text.splitlines() for cell in line.split(","))
+
+
+def test_a_path_that_is_not_utf8_is_loaded_or_named(bench: Bench, tmp_path: Path) -> None:
+    plugin = Path(os.fsdecode(os.fsencode(tmp_path) + b"/p\xff\x1b.py"))
+    plugin.write_text("from bench.core.registry import Registry\n", encoding="utf-8")
+    assert bench("list", "metrics", "--plugin", plugin).code == 0
+    shown = bench("check-plugin", plugin)
+    assert (shown.code, shown.err.count("\n"), has_no_control(shown.err)) == (2, 1, True)
+    with pytest.raises(BenchError, match=r"run.toml cannot hold '\"/.*p.udcff.*, which is not UTF-8; rename") as caught:
+        write_config(RunConfig(plugin=(plugin,)), tmp_path / "run.toml")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run.toml").exists()

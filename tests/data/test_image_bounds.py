@@ -87,13 +87,16 @@ def test_a_side_that_no_memory_holds() -> None:
         read_images([Path("a.png")], Fitting(size=100_000), fit=True)
 
 
-def test_a_large_icon_in_a_small_header(tmp_path: Path) -> None:
+@pytest.mark.filterwarnings("ignore:Image was not the expected size")
+def test_a_large_icon_in_a_small_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The header of an icon states at most 256 pixels per side; the image in it may be larger."""
-    inner = png(tmp_path / "inner.png", 9000, 9000).read_bytes()
+    monkeypatch.setattr(image_bounds, "PIXELS", 600)
+    Image.new("RGB", (30, 30)).save(tmp_path / "inner.png")
+    inner = (tmp_path / "inner.png").read_bytes()
     icon = struct.pack("<HHH", 0, 1, 1) + struct.pack("<BBBBHHII", 16, 16, 0, 0, 1, 32, len(inner), 22) + inner
     (tmp_path / "a.ico").write_bytes(icon)
-    with pytest.raises(BenchError, match=r"a\.ico"):
-        read_image(tmp_path / "a.ico", FITTING, fit=True)
+    with pytest.raises(BenchError, match=r"a\.ico is 30×30 pixels, more than the limit of 600"):
+        read_image(tmp_path / "a.ico", Fitting(size=16), fit=True)
 
 
 @pytest.mark.parametrize("name", ["a.eps", "a.jpg"])
@@ -148,7 +151,7 @@ def test_an_image_is_a_regular_file(kind: str, tmp_path: Path) -> None:
         path.mkdir()
     else:
         path.symlink_to("/dev/zero")
-    for read in (lambda: read_image(path, FITTING, fit=True), lambda: image_files.digest_files([path])):
+    for read in (lambda: read_image(path, FITTING, fit=True), lambda: image_files.digest_files([path], path.parent)):
         with bounded(seconds=2), pytest.raises(BenchError, match=rf"cannot read image .*a\.png: it is a {kind}"):
             read()
     assert not opens(path)

@@ -230,7 +230,24 @@ def test_a_model_whose_logits_become_nan_under_attack_fails() -> None:
     assert record.reason in ("nan_logits", "nan_gradient")
 
 
-@pytest.mark.parametrize("name", ["fgsm", "pgd-5", "square"])
+@pytest.fixture
+def asks() -> Iterator[None]:
+    """Register an attack that queries the model at the images that it returns."""
+
+    def function(model: nn.Module, inputs: Tensor, labels: Tensor, *, norm: str, eps: float, rng: object) -> Tensor:
+        images = step(model, inputs, eps)
+        model(images)
+        return images
+
+    ATTACKS.register(
+        "asks", AttackEntry(summary="s", source="s", function=function, uses_gradient=False), origin="tests"
+    )
+    yield
+    ATTACKS.remove("asks")
+
+
+@pytest.mark.usefixtures("asks")
+@pytest.mark.parametrize("name", ["fgsm", "pgd-5", "square", "asks"])
 def test_a_model_that_writes_into_its_input_has_the_numbers_of_one_that_does_not(name: str) -> None:
     def in_place(logits: Tensor, inputs: Tensor) -> Tensor:
         with torch.no_grad():
@@ -257,6 +274,26 @@ def test_every_warning_is_in_the_notes_of_its_row(name: str | None) -> None:
     record, _ = cell(Odd(warns), labels_of(linear()), name)
     assert record.status == "ok"
     assert [note for note in record.notes if "odd" in note] == ["RuntimeWarning:  [31mthe model is odd"]
+
+
+def test_a_model_that_warns_differently_at_every_call_does_not_fill_the_row() -> None:
+    class Counting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net, self.calls = linear(), 0
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            self.calls += 1
+            for i in range(10):
+                warnings.warn(f"call {self.calls}, {i} {'x' * 10**5}", UserWarning, stacklevel=1)
+            logits: Tensor = self.net(inputs)
+            return logits
+
+    record, _ = cell(Counting(), labels_of(linear()), "pgd-5")
+    assert record.status == "ok"
+    assert len(record.notes) < 30
+    assert max(map(len, record.notes)) <= 2000
+    assert any(note.endswith("more warnings or notes") for note in record.notes)
 
 
 def test_logits_of_1e30_are_attacked_as_those_of_1() -> None:

@@ -40,6 +40,11 @@ def verify(bench: Bench, plugin: Path, tmp_path: Path) -> Bench:
     return lambda *arguments: bench("verify", "tiny:baseline", "--plugin", plugin, "--results", tmp_path, *arguments)
 
 
+@pytest.fixture
+def verify_all(bench: Bench, plugin: Path, tmp_path: Path) -> Bench:
+    return lambda *arguments: bench("verify", "--all", "--plugin", plugin, "--results", tmp_path, *arguments)
+
+
 def attack_cell(results: Path, attack: str = "pgd-5") -> tuple[Store, EvalRecord]:
     store = Store(results)
     (run,) = store.runs()
@@ -69,7 +74,7 @@ def edit_samples(results: Path, change: Callable[[list[list[str]]], None]) -> No
 
 
 @pytest.mark.parametrize("encoding", ["float32", "uint8"])
-def test_honest_files_agree(run: Bench, verify: Bench, tmp_path: Path, encoding: str) -> None:
+def test_honest_files_agree(run: Bench, verify: Bench, verify_all: Bench, tmp_path: Path, encoding: str) -> None:
     assert run("--attacks", "fgsm,pgd-5", "--save-adversarials", encoding).code == 0
     outcome = verify()
     _, record = attack_cell(tmp_path)
@@ -84,6 +89,9 @@ def test_honest_files_agree(run: Bench, verify: Bench, tmp_path: Path, encoding:
     found = verify("--json").json
     assert found["agreed"]
     assert [cell["n_verified"] for cell in found["cells"]] == [60, found["cells"][1]["n_verified"], shown]
+    everything = verify_all("--json").json
+    assert (everything["agreed"], everything["problems"], everything["not_verified"]) == (True, [], [])
+    assert everything["adversarials"] == sum(cell["n_verified"] for cell in found["cells"][1:])
 
 
 def test_images_that_a_filter_broke_are_found_beside_the_filter(run: Bench, verify: Bench, tmp_path: Path) -> None:
@@ -146,7 +154,9 @@ IMAGES = {
 }
 
 
-def test_a_changed_image_is_found_though_the_record_vouches_for_it(run: Bench, verify: Bench, tmp_path: Path) -> None:
+def test_a_changed_image_is_found_though_the_record_vouches_for_it(
+    run: Bench, verify: Bench, verify_all: Bench, tmp_path: Path
+) -> None:
     run("--attacks", "pgd-5", "--save-adversarials", "float32")
     store, record = attack_cell(tmp_path)
     path = store.adversarials_path(record.spec.run_id, record.cell_id)
@@ -156,6 +166,10 @@ def test_a_changed_image_is_found_though_the_record_vouches_for_it(run: Bench, v
         outcome = verify()
         assert (outcome.code, sentence in outcome.out) == (1, True), (name, outcome.out)
         assert "clean: 60 of 60" in outcome.out
+        if name == "outside the box":
+            everything = verify_all()
+            assert (everything.code, sentence in everything.out) == (1, True)
+            assert everything.out.splitlines()[-1].endswith("1 problem.")
         if name in ("a step too far", "outside the box", "not a number"):
             assert f"{broken - 1} of {broken} adversarials verified" in outcome.out
         path.write_bytes(content)

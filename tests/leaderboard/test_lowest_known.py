@@ -317,7 +317,7 @@ def test_every_attacks_row_in_results_has_it(store: Store) -> None:
 
 def test_each_seed_has_its_own_in_results(store: Store) -> None:
     write(store, run_record(seed=1), "fgsm", set(range(45)))
-    found = results_of(store).reset_index().set_index(["attack", "seed"])
+    found = results_of(store).copy().reset_index().set_index(["attack", "seed"])
     assert found.loc[("fgsm", 0), "robust_acc_lowest"] == 0.6
     assert found.loc[("fgsm", 1), "robust_acc_lowest"] == 0.55
 

@@ -197,3 +197,37 @@ def test_every_column_has_a_meaning() -> None:
     meanings = metric_meanings("row", "corruptions", "kind", "norm", "budget")
     assert {"mce", "mce_note", "auc@<norm>", "<kind>_acc", "robust_acc_lowest@<norm>-<eps>_n"} <= meanings.keys()
     assert all(meaning and "\n" not in meaning for meaning in meanings.values())
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (10**400, "a whole number of 401 digits"),
+        (-(2**63) - 1, "a whole number of 19 digits"),
+        (float("inf"), "returned inf"),
+        (1 + 2j, "returned complex"),
+        ((1.0,), "returned tuple"),
+        (np.float32(1), "returned float32"),
+        (np.ones(2), "returned ndarray"),
+        ("=1+1", "the text '=1\\+1'"),
+        (True, "returned bool"),
+    ],
+)
+def test_an_odd_value_is_named(value: object, message: str, store: Store, registered: list[str]) -> None:
+    entry = MetricEntry(unit="ratio", meaning="odd", function=lambda given: value)  # type: ignore[arg-type,return-value]
+    register_metric("odd", entry, origin="mine.py")
+    registered.append("odd")
+    with pytest.raises(BenchError, match=message):
+        write_tables(store)
+
+
+def test_nan_and_none_are_empty_and_a_formula_is_a_text(store: Store, registered: list[str]) -> None:
+    values = {"": "=1+1", "_nan": float("nan"), "_none": None, "_minus": "-0.5", "_n": 2**63 - 1}
+    suffixes = dict.fromkeys(values.keys() - {""}, "odd")
+    entry = MetricEntry(unit="text", meaning="odd", function=lambda given: values, suffixes=suffixes)  # type: ignore[arg-type,return-value]
+    register_metric("odd", entry, origin="mine.py")
+    registered.append("odd")
+    write_tables(store)
+    board = pd.read_csv(store.root / "leaderboard.csv", dtype=str).iloc[0]
+    assert (board["odd"], board["odd_minus"], board["odd_n"]) == ("'=1+1", "-0.5", str(2**63 - 1))
+    assert board[["odd_nan", "odd_none"]].isna().all()

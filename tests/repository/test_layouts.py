@@ -5,6 +5,7 @@ Every project runs the same three lines against the wheel or an editable install
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shutil
@@ -37,11 +38,9 @@ def test_own(robustness):
 def install(folder: Path, *what: str) -> Path:
     """Install into a fresh environment that borrows the dependencies of this one; return its ``bin`` folder."""
     venv.create(folder)
-    subprocess.run(
-        [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"), "install", "-q", "--no-deps", *what],
-        check=True,
-        capture_output=True,
-    )
+    pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python")]
+    if what:
+        subprocess.run([*pip, "install", "-q", "--no-deps", *what], check=True, capture_output=True)
     site = next(folder.glob("lib/python*/site-packages"))
     # the folder itself, not the installation of this project in it
     (site / "dependencies.pth").write_text(f"{Path(pytest.__file__).parents[1]}\n", encoding="utf-8")
@@ -101,6 +100,43 @@ def test_the_wheel_brings_one_package(wheel: Path) -> None:
     wanted = ("compare/robustbench.csv", "compare/lpc_published.csv", "models/heads.py", "attacks/pgd_attack.py")
     assert {f"bench/{name}" for name in wanted} <= set(names)
     assert len(names) == len(set(names))
+
+
+def files_of(environment: Path) -> set[str]:
+    return {str(path.relative_to(environment)) for path in environment.rglob("*")}
+
+
+def test_uninstalling_leaves_nothing(wheel: Path, tmp_path: Path) -> None:
+    """``pip check`` finds nothing wrong, and ``pip uninstall`` removes every file, also those that a call compiled."""
+    environment = tmp_path / "venv"
+    python = install(environment) / "python"
+    before = files_of(environment)
+    pip = (sys.executable, "-m", "pip", "--python", python)
+    assert run(*pip, "install", "--no-deps", "--no-index", wheel, cwd=tmp_path).returncode == 0
+    assert "bench, version" in run(environment / "bin" / "bench", "--version", cwd=tmp_path).stdout
+    checked = run(*pip, "check", cwd=tmp_path)
+    assert checked.stdout.strip() == "No broken requirements found.", checked.stdout + checked.stderr
+    assert files_of(environment) > before
+    assert run(*pip, "uninstall", "--yes", "collapse-bench", cwd=tmp_path).returncode == 0
+    assert files_of(environment) == before
+
+
+@pytest.mark.slow
+def test_a_machine_without_git(from_wheel: Path, tmp_path: Path) -> None:
+    """The wheel measures and checks itself where no program but Python is on the path; no revision is recorded."""
+    write(tmp_path / "nets.py", NET)
+    text = SCRIPT.format(package="nets").replace("limit=20", 'limit=20, results="out"')
+    write(tmp_path / "use.py", text)
+    assert_measured(run(from_wheel / "python", "use.py", cwd=tmp_path, PATH=str(tmp_path)))
+    with (tmp_path / "out" / "results.csv").open(newline="") as file:
+        assert {row["git_sha"] for row in csv.DictReader(file)} == {""}
+    reference = run(
+        from_wheel / "python", "-c", "import bench.attacks.reference.fgsm", cwd=tmp_path, PATH=str(tmp_path)
+    )
+    assert reference.returncode == 0, reference.stderr
+    found = run(from_wheel / "python", "-m", "bench", "doctor", "--results", "out", cwd=tmp_path, PATH=str(tmp_path))
+    assert found.returncode == 0, found.stdout + found.stderr
+    assert "bench is" in found.stdout
 
 
 @pytest.mark.parametrize("init", ["models/__init__.py", pytest.param(None, marks=pytest.mark.slow)])

@@ -66,6 +66,13 @@ def test_a_path_that_names_nothing_is_missing(tmp_path: Path) -> None:
     assert resolved(tmp_path / "link") == resolved(tmp_path) / "nothing"
 
 
+def test_a_path_leaves_room_for_the_files_below_it() -> None:
+    """The system would take it, but not the names of the records in this results folder."""
+    check_path(Path("a/" * 1700))
+    with pytest.raises(BenchError, match=r"cannot use --results .*: File name too long"):
+        check_path(Path("a/" * 1800), "--results")
+
+
 def test_a_long_path_is_shortened_in_messages() -> None:
     assert shown("x" * 200) == "x" * 200
     assert shown("x" * 9000) == f"{'x' * 100}…{'x' * 100} (9000 characters)"
@@ -113,4 +120,13 @@ def test_a_file_without_permission(tmp_path: Path) -> None:
     path = tmp_path / "secret"
     path.touch(mode=0)
     with pytest.raises(BenchError, match="Permission denied"):
+        read_input(path, CONFIG)
+
+
+@pytest.mark.parametrize("kind", ["zero", "pipe", "link to pipe", "huge"])
+def test_what_is_not_read_is_not_opened(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Opening rewinds a tape, and closing a pipe ends the process that writes to it."""
+    path = Path(odd_path(kind, tmp_path))
+    monkeypatch.setattr(input_files.os, "open", lambda *_: pytest.fail("it was opened"))
+    with pytest.raises(BenchError, match="cannot read config"):
         read_input(path, CONFIG)

@@ -48,7 +48,10 @@ def test_a_gzip_bomb_is_left_at_the_limit() -> None:
         gunzip(bomb * 10, PATH, KIND)
 
 
-@pytest.mark.parametrize("content", [b"\x1f\x8b", gzip.compress(b"abc" * 99)[:-9], b"\x1f\x8b\x08" + bytes(99)])
+DAMAGED = {"cut header": b"\x1f\x8b", "cut end": gzip.compress(b"abc" * 99)[:-9], "zeros": b"\x1f\x8b\x08" + bytes(99)}
+
+
+@pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)
 def test_damaged_gzip_is_one_sentence(content: bytes) -> None:
     with pytest.raises(BenchError, match="is a damaged gzip file"):
         gunzip(content, PATH, KIND)

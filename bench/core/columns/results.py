@@ -95,7 +95,7 @@ RESULT_COLUMNS = {
     ),
     "corruption_seed": "seed of the corruption's random numbers; empty without a corruption and for official files",
     "files_sha": (
-        "hash of the published files of the corruption: MD5 of an array, or hash of names and sizes of image files; "
+        "hash of the published files of the corruption: MD5 of an array, or hash of names and contents of image files; "
         "for generated `frost`, hash of the photographs; otherwise empty"
     ),
     "attack_precision": (

@@ -33,8 +33,8 @@ MAX_HEADER: Final = 1 << 16  # bytes; numpy itself refuses headers of more than 
 #: Temporary files older than this age in seconds are deleted: the process that wrote them was killed.
 ABANDONED_S: Final = 24 * 3600
 
-#: Hashes computed by this process, by algorithm, device, inode, size and modification time of the file.
-_DIGESTS: dict[tuple[str, int, int, int, int], str] = {}
+#: Hashes computed by this process, by algorithm, device, inode, size, modification time and change time of the file.
+_DIGESTS: dict[tuple[str, int, int, int, int, int], str] = {}
 
 
 def write_array(path: Path, blocks: Iterable[NDArray[Any]], shape: tuple[int, ...], dtype: DTypeLike) -> str:
@@ -107,7 +107,7 @@ def map_array(file: io.BufferedReader) -> NDArray[Any]:
 def digest_of(file: io.BufferedReader, algorithm: Literal["md5", "sha256"]) -> str:
     """Return the hash of an open file as hex. The hash is computed once per process unless the file changes."""
     status = os.fstat(file.fileno())
-    key = (algorithm, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    key = (algorithm, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
     if key not in _DIGESTS:
         file.seek(0)
         _DIGESTS[key] = hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
@@ -135,13 +135,18 @@ class Entry(NamedTuple):
     sha256: str
 
 
-def raw_entries(folder: Path) -> dict[str, Any]:
-    """Return the unchecked entries of the manifest by file name; empty if the manifest is missing or damaged."""
+def raw_manifest(folder: Path) -> dict[str, Any]:
+    """Return the unchecked manifest; empty if it is missing or damaged."""
     try:
         manifest = parse_json(read_input(folder / MANIFEST, limits.MANIFEST))
     except (BenchError, ValueError):
         return {}
-    files = manifest.get("files") if isinstance(manifest, dict) else None
+    return manifest if isinstance(manifest, dict) else {}
+
+
+def raw_entries(folder: Path) -> dict[str, Any]:
+    """Return the unchecked entries of the manifest by file name; empty if the manifest is missing or damaged."""
+    files = raw_manifest(folder).get("files")
     return files if isinstance(files, dict) else {}
 
 

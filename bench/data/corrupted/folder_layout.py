@@ -15,6 +15,7 @@ from bench.attacks.corruptions.severities import SEVERITY_LEVELS
 from bench.core.errors import BenchError
 from bench.core.specs import Fitting, fingerprint
 from bench.data import image_files
+from bench.data.content_hashes import hash_files, stamps_of
 from bench.data.corrupted.sets import rows_of
 from bench.data.image_listing import by_normalised_name, list_images, scan
 
@@ -37,6 +38,7 @@ class FolderLayout:
         self, folder: Path, dataset: str, ids: Sequence[str], indices: NDArray[np.int64], image_size: int
     ) -> None:
         self._folder, self._size = folder, image_size
+        self._identities: dict[str, tuple[str, str]] = {}  # hash of the stamps of all images, and identity, by kind
         if not self._kind_folders:
             raise BenchError(
                 f"--corruptions-dir {folder} has neither <kind>.npy files nor <kind>/<severity>/<class>/ folders; "
@@ -67,10 +69,19 @@ class FolderLayout:
         return pixels.transpose(0, 2, 3, 1)
 
     def identity(self, kind: str) -> str:
-        """Return a hash of the names and sizes of the kind's files. Hashing all contents would take too long."""
+        """Return a hash of the names and contents of all images of ``kind``. Raises BenchError for unreadable files.
+
+        Hashes of files are remembered, see :mod:`bench.data.content_hashes`.
+        """
         folder = self._kind_folder(kind)
-        files = sorted(path for path in folder.rglob("*") if path.is_file())
-        return fingerprint([[path.relative_to(folder).as_posix(), path.stat().st_size] for path in files])
+        images = list_images(folder).images
+        stamps = fingerprint([list(images), stamps_of(list(images.values()))])
+        known_stamps, identity = self._identities.get(kind, ("", ""))
+        if stamps != known_stamps:
+            hashes, _ = hash_files(list(images.values()), folder)
+            identity = fingerprint(list(zip(images, hashes, strict=True)))
+            self._identities[kind] = (stamps, identity)
+        return identity
 
     def _kind_folder(self, kind: str) -> Path:
         if kind not in self._kind_folders:

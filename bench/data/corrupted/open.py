@@ -58,5 +58,13 @@ def identified(
     return [replace(spec, files_sha=shas[spec.kind]) for spec in specs]
 
 
+def check_unchanged(spec: CorruptionSpec, found: CorruptedSet) -> None:
+    """Raise BenchError unless official files still have the hash in ``spec``, which :func:`identified` computed."""
+    if isinstance(found, OfficialSet) and found.identity(spec.kind) != spec.files_sha:
+        raise BenchError(
+            f"the files of {spec.kind} in --corruptions-dir changed after the run began; run the same command again."
+        )
+
+
 def _official(folder: Path, dataset: Dataset, indices: NDArray[np.int64]) -> OfficialSet:
     return OfficialSet(folder, dataset.name, dataset.test.ids, dataset.test.labels, indices, dataset.image_size)

@@ -12,13 +12,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bench.attacks.corruptions import builtin as builtin  # fills the registry
 from bench.attacks.corruptions.registry import CORRUPTIONS
-from bench.core.errors import BenchError
+from bench.config import MeasureConfig
+from bench.context import RunContext
+from bench.core.errors import BenchError, CellFailure
+from bench.core.specs import CorruptionSpec
 from bench.data.corrupted import official
 from bench.data.corrupted.arrays import map_array
 from bench.data.corrupted.checksums import PUBLISHED, Published
 from bench.data.corrupted.official import OfficialSet
+from bench.data.corrupted.open import check_unchanged
 from bench.data.corrupted.sets import CorruptedSet
+from bench.data.split import Dataset, array_split
+from bench.runtime.progress import Progress
 
 COUNT, SIDE = 8, 32
 STACKED = np.random.default_rng(0).integers(0, 256, (5 * COUNT, SIDE, SIDE, 3), np.uint8)
@@ -258,6 +265,61 @@ def test_image_files_are_matched_by_class_and_stem(tmp_path: Path, family: str) 
     found = from_folders(folders_in(tmp_path, family), indices=[3, 0, 2])
     assert np.array_equal(found.images("snow", 4), np.stack([picture(i, 4) for i in (3, 0, 2)]))
     assert (found.source, found.official, found.kinds) == ("official", False, ["fog", "snow"])
+
+
+def spec_of(found: OfficialSet, kind: str = "fog") -> CorruptionSpec:
+    return CorruptionSpec(kind=kind, severity=1, source="official", profile="cifar", files_sha=found.identity(kind))
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_image_files_are_known_by_content(tmp_path: Path, linked: bool) -> None:
+    """Swap two images of equal size. A folder of a class may be a link."""
+    folder = folders_in(tmp_path / "files")
+    if linked:
+        (folder / "fog/1/dog").rename(tmp_path / "dog")
+        (folder / "fog/1/dog").symlink_to(tmp_path / "dog")
+    found, files = from_folders(folder), sorted((folder / "fog/1/dog").iterdir())[:2]
+    before, snow = spec_of(found), spec_of(found, "snow")
+    assert len({file.stat().st_size for file in files}) == 1
+    for name in ("Thumbs.db", ".DS_Store"):
+        (folder / "fog" / name).write_text("of the system")
+    check_unchanged(before, found)
+    assert spec_of(from_folders(folder)) == before
+    contents = [file.read_bytes() for file in files]
+    for file, content in zip(files, reversed(contents), strict=True):
+        file.write_bytes(content)
+    with pytest.raises(BenchError, match="the files of fog in --corruptions-dir changed after the run began"):
+        check_unchanged(before, found)
+    assert spec_of(from_folders(folder)) != before
+    assert spec_of(from_folders(folder), "snow") == snow
+    for file, content in zip(files, contents, strict=True):
+        file.write_bytes(content)
+    assert spec_of(from_folders(folder)) == before
+
+
+def test_arrays_are_known_by_content(tmp_path: Path) -> None:
+    found = from_arrays(arrays_in(tmp_path))
+    before = spec_of(found)
+    found.images("fog", 1)
+    np.save(tmp_path / "fog.npy", STACKED[::-1])
+    with pytest.raises(BenchError, match="the files of fog in --corruptions-dir changed after the run began"):
+        check_unchanged(before, found)
+    assert spec_of(from_arrays(tmp_path)) != before
+
+
+def test_a_folder_that_changes_during_a_run_fails_the_cell(tmp_path: Path) -> None:
+    """The network may have been trained for hours after the folder was hashed."""
+    images = np.zeros((COUNT, 3, SIDE, SIDE), np.uint8)
+    split = array_split("test", images, LABELS)
+    data = Dataset("other", split, split, 10, SIDE, official=False)
+    config = MeasureConfig(corruptions_dir=arrays_in(tmp_path / "files"), results=tmp_path, device="cpu")
+    context = RunContext.of(config, data, eps_texts={}, progress=Progress())
+    spec = spec_of(from_arrays(tmp_path / "files"))
+    assert np.array_equal(context.corrupted(spec, None).pixels.permute(0, 2, 3, 1).numpy(), STACKED[:COUNT])
+    np.save(tmp_path / "files/fog.npy", STACKED[::-1])
+    with pytest.raises(CellFailure, match="changed after the run began") as failed:
+        context.corrupted(spec, None)
+    assert failed.value.reason == "corruption_error"
 
 
 def test_an_image_that_is_missing(tmp_path: Path) -> None:

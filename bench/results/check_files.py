@@ -1,0 +1,124 @@
+"""Check every stored file of a results folder against its hash. Does not import torch.
+
+Records are checked by :class:`bench.results.store.Store`, which raises BenchError for an invalid one. Every error is
+reported as a problem, and the check goes on with the next file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.core.errors import BenchError
+from bench.core.records import EvalRecord, RunRecord
+from bench.core.sources import STORED_AS
+from bench.data.corrupted.arrays import MANIFEST, entries, raw_manifest
+from bench.results.store import Store
+from bench.results.unused_files import entries as entries_of
+from bench.runtime.files import file_sha
+
+
+@dataclass
+class FileReport:
+    """Problems of a results folder, and what was checked."""
+
+    problems: list[str] = field(default_factory=list)
+    runs: list[RunRecord] = field(default_factory=list)  # with a readable record and the recorded network
+    n_runs: int = 0
+    n_cells: int = 0
+    n_files: int = 0  # files whose hash was computed and compared, or whose content was read completely
+
+    @contextmanager
+    def reporting(self) -> Iterator[None]:
+        """Add the BenchError that ends the block to the problems."""
+        try:
+            yield
+        except BenchError as error:
+            self.problems.append(str(error))
+
+    def compare(self, path: Path, sha: str, source: str) -> bool:
+        """Compare the hash of a file with the hash in ``source``. Add a problem, and return False, if they differ."""
+        before = len(self.problems)
+        with self.reporting():
+            if not path.exists():
+                raise BenchError(f"{path} is missing; {source} has its hash.")
+            self.n_files += 1
+            if file_sha(path) != sha:
+                raise BenchError(f"{path} does not have the hash in {source}; it was damaged or replaced.")
+        return len(self.problems) == before
+
+
+def check_files(store: Store, tell: Callable[[str], None] = lambda line: None) -> FileReport:
+    """Check all runs and all corrupted images. ``tell`` is called with the name of each folder before it is checked.
+
+    Raises BenchError if the folder has neither runs nor corrupted images.
+    """
+    report = FileReport()
+    run_folders = [path for path in entries_of(store.root / "runs") if path.is_dir()]
+    sets = [path for path in entries_of(store.root / "corrupted") if path.is_dir()]
+    if not run_folders and not sets:
+        raise BenchError(f"no runs under {store.root}; 'bench run --results {store.root} …' creates some.")
+    for folder in run_folders:
+        tell(folder.name)
+        _check_run(report, folder.name, store)
+    for folder in sets:
+        tell(folder.name)
+        _check_set(report, folder)
+    return report
+
+
+def _check_run(report: FileReport, run_id: str, store: Store) -> None:
+    run = None
+    with report.reporting():
+        run = store.read_run(run_id)
+    if run is not None:
+        report.n_runs += 1
+        report.n_files += 1
+        if _check_network(report, run, store):
+            report.runs.append(run)
+        with report.reporting():
+            store.read_diagnosis(run_id)
+        for path in _records(store, run_id, "audits"):
+            with report.reporting():
+                report.n_files += 1
+                store.read_audit(run_id, path.stem)
+    for path in _records(store, run_id, "cells"):
+        with report.reporting():
+            record = store.read_cell(run_id, path.stem)
+            if record is not None:
+                report.n_cells += 1
+                report.n_files += 1
+                _check_cell(report, record, store)
+
+
+def _records(store: Store, run_id: str, kind: str) -> list[Path]:
+    return [path for path in entries_of(store.run_folder(run_id) / kind) if path.suffix == ".json"]
+
+
+def _check_network(report: FileReport, run: RunRecord, store: Store) -> bool:
+    """Check the file of the network. A network of a factory or of Python is not stored."""
+    path = store.network_path(run)
+    is_stored = run.spec is not None or (run.source is not None and run.source.kind in STORED_AS)
+    if run.status != "ok" or not (is_stored or path.exists()):
+        return False
+    return report.compare(path, run.weights_sha, "run.json")
+
+
+def _check_cell(report: FileReport, record: EvalRecord, store: Store) -> None:
+    """Check the outcomes and the adversarial images of a cell. Raises BenchError for invalid outcomes."""
+    if record.adversarials != "none":
+        path = store.adversarials_path(record.spec.run_id, record.cell_id)
+        report.compare(path, record.adversarials_sha, f"{record.cell_id}.json")
+    if record.status == "ok":
+        report.n_files += 1
+        store.read_samples(record)
+
+
+def _check_set(report: FileReport, folder: Path) -> None:
+    """Check the files of a set of corrupted images against its manifest. Files that are not listed are never used."""
+    if (folder / MANIFEST).exists() and not raw_manifest(folder):
+        report.problems.append(f"{folder / MANIFEST} is damaged; delete {folder}, which is generated again.")
+    for name, entry in entries(folder).items():
+        report.compare(folder / name, entry.sha256, MANIFEST)

@@ -1,0 +1,95 @@
+"""List the files of a whole results folder to which nothing refers. Does not import torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.core.errors import BenchError
+from bench.core.records import EvalRecord
+from bench.data.corrupted.arrays import MANIFEST, raw_entries, raw_manifest
+from bench.results.store import Store
+from bench.results.unused_files import REMOVED, TABLES, Inventory, entries, files_below, in_use, sort_run
+
+IN_USE = "a process may be working in it"
+LABELS = "labels.npy"
+
+
+def find_unused(store: Store) -> Inventory:
+    """List the files of the results folder to which nothing refers. Raises BenchError if there is no such folder."""
+    root = store.root
+    if not root.is_dir():
+        raise BenchError(f"--results {root} is not a folder; give a results folder.")
+    found = Inventory()
+    _sort_root(found, root)
+    cells: list[EvalRecord] | None = []
+    for folder in _folders(found, root / "runs"):
+        if in_use(folder):
+            found.kept[folder] = IN_USE
+        else:
+            sort_run(found, folder, store)
+        cells = _with_cells(cells, folder.name, store)
+    for folder in _folders(found, root / "corrupted"):
+        if in_use(folder):
+            found.kept[folder] = IN_USE
+        elif cells is None:
+            found.kept[folder] = "a record cannot be read, so that it is not known which cells use it"
+        else:
+            _sort_set(found, folder, cells)
+    return found
+
+
+def _sort_root(found: Inventory, root: Path) -> None:
+    """Sort the entries of the results folder except runs and corrupted images."""
+    for path in entries(root):
+        if path.name.startswith(REMOVED) and path.is_dir() and not path.is_symlink():
+            for file in files_below(path):
+                found.add(file, "rest of a run that was removed")
+        elif path.name == "claims" and path.is_dir():
+            for file in files_below(path):
+                found.add_other(file)
+        elif path.name not in ("runs", "corrupted", *TABLES):
+            found.add_other(path)
+
+
+def _folders(found: Inventory, parent: Path) -> list[Path]:
+    """Return the folders in ``parent``, and add the files in it to ``found``."""
+    folders = []
+    for path in entries(parent):
+        if path.is_dir():
+            folders.append(path)
+        else:
+            found.add_other(path)
+    return folders
+
+
+def _with_cells(cells: list[EvalRecord] | None, run_id: str, store: Store) -> list[EvalRecord] | None:
+    """Return ``cells`` and the cells of one more run; None if a record cannot be read."""
+    try:
+        return None if cells is None else [*cells, *store.cells(run_id)]
+    except BenchError:
+        return None
+
+
+def _sort_set(found: Inventory, folder: Path, cells: Sequence[EvalRecord]) -> None:
+    """Sort the files of one set of corrupted images. A file is needed if its manifest fits a cell."""
+    manifest, listed = raw_manifest(folder), raw_entries(folder)
+    used = {name for name, entry in listed.items() if any(_uses(cell, manifest, name, entry) for cell in cells)}
+    for path in files_below(folder):
+        if path.parent != folder or (path.name not in listed and path.name != MANIFEST):
+            found.add_other(path)
+        elif path.name not in used and not (used and path.name in (LABELS, MANIFEST)):
+            found.add(path, "corrupted images that no cell uses")
+
+
+def _uses(cell: EvalRecord, manifest: dict[str, Any], name: str, entry: Any) -> bool:
+    """Return whether a cell may use a file of corrupted images. The images themselves are not compared."""
+    spec = cell.spec.corruption
+    if spec is None or spec.source != "generated" or not isinstance(entry, dict):
+        return False
+    fits = (f"{spec.kind}.npy", spec.profile, spec.seed, spec.version) == (
+        name, manifest.get("profile"), manifest.get("seed"), entry.get("version"),
+    )  # fmt: skip
+    same_code = (spec.files_sha, spec.code_sha) == (entry.get("files_sha", ""), entry.get("code_sha", ""))
+    return fits and same_code and (cell.status != "ok" or cell.n == manifest.get("images"))

@@ -1,0 +1,349 @@
+"""``bench gc`` and ``bench rm``: what they list, what they delete, and what they never touch."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from records import audit_record, cell_record, run_record, samples_of
+
+from bench.core.errors import BenchError
+from bench.core.records import EvalRecord, RunRecord
+from bench.core.specs import CorruptionSpec
+from bench.results import unused_files
+from bench.results.garbage import find_unused
+from bench.results.store import Store
+from bench.results.unused_files import Inventory, delete_unused, remove_folder
+from bench.runtime.claims import CLAIMS
+
+WEIGHTS = b"weights"
+Bench = Callable[..., Any]
+
+
+def stored(store: Store, variant: str = "baseline", weights: bytes = WEIGHTS) -> RunRecord:
+    """A run with its weights, a clean cell, an attack and an audit."""
+    run = dataclasses.replace(run_record(variant), weights_sha=hashlib.sha256(weights).hexdigest())
+    store.write_run(run, weights)
+    for attack in ("clean", "fgsm"):
+        store.write_cell(cell_record(run, attack, [True, False]), samples_of([True, False]))
+    store.write_audit(audit_record(run))
+    return run
+
+
+def corrupted_cell(run: RunRecord, kind: str = "fog", **changes: Any) -> EvalRecord:
+    cell = cell_record(run, "clean", [True, False])
+    spec = CorruptionSpec(kind=kind, severity=1, source="generated", profile="cifar", **changes)
+    cell_spec = dataclasses.replace(cell.spec, corruption=spec)
+    return dataclasses.replace(cell, spec=cell_spec, cell_id=cell_spec.cell_id)
+
+
+def corrupted_set(folder: Path, images: int = 2, **entry: Any) -> list[str]:
+    folder.mkdir(parents=True)
+    for name in ("fog.npy", "snow.npy", "labels.npy"):
+        (folder / name).write_bytes(name.encode())
+    files = {name: {"set": "s", "sha256": "x", "version": 1, **entry} for name in ("fog.npy", "snow.npy", "labels.npy")}
+    manifest = {"files": files, "images": images, "profile": "cifar", "seed": 0}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return sorted(path.name for path in folder.iterdir())
+
+
+def age(root: Path, seconds: float = 3600) -> None:
+    """Let all files be older than a process renews its claims."""
+    for path in root.rglob("*"):
+        os.utime(path, (time.time() - seconds,) * 2, follow_symlinks=False)
+
+
+def unused(store: Store, *, aged: bool = True) -> dict[str, str]:
+    if aged:
+        age(store.root)
+    return {str(entry.path.relative_to(store.root)): entry.reason for entry in find_unused(store).unused}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "results")
+
+
+def touch(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"x")
+
+
+def test_nothing_of_a_complete_folder_is_unused(store: Store) -> None:
+    run = stored(store)
+    store.write_cell(corrupted_cell(run, "fog"), samples_of([True, False]))
+    store.write_cell(corrupted_cell(run, "snow"), samples_of([True, False]))
+    corrupted_set(store.root / "corrupted/abc")
+    for name in unused_files.TABLES:
+        touch(store.root / name)
+    age(store.root)
+    found = find_unused(store)
+    assert (found.unused, found.unknown, found.kept, found.young) == ([], [], {}, [])
+
+
+CELL = cell_record(run_record(), "fgsm", [True]).cell_id
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        (".results.csv.abc.tmp", "temporary file"),
+        (".writable", "temporary file"),
+        ("runs/.abc.tmp", "temporary file"),
+        ("corrupted/.abc.tmp", "temporary file"),
+        ("claims/force.0.claim", "claim of a process that has ended"),
+        (".removed-abc-1/cells/a.json", "rest of a run that was removed"),
+        ("{run}/.run.json.abc.tmp", "temporary file"),
+        ("{run}/cells/.a.json.abc.tmp", "temporary file"),
+        ("{run}/claims/cells-a.0.claim", "claim of a process that has ended"),
+        ("{run}/training.safetensors", "state of a training that is finished"),
+        ("{run}/cells/{cell}.journal", "state of a cell that is finished"),
+        ("{run}/cells/{cell}.search", "state of a cell that is finished"),
+        ("{run}/cells/other.samples.csv", "its cell has no record"),
+        ("{run}/cells/other.adversarials.safetensors", "its cell has no record"),
+        ("runs/abc/weights.safetensors", "weights without a record of their run"),
+    ],
+)
+def test_an_unneeded_file_is_listed_and_deleted(store: Store, name: str, reason: str) -> None:
+    run = stored(store)
+    name = name.format(run=f"runs/{run.run_id}", cell=CELL)
+    before = {path for path in store.root.rglob("*") if path.is_file()}
+    touch(store.root / name)
+    assert unused(store) == {name: reason}
+    assert [entry.reason for entry in delete_unused(find_unused(store), store.root)] == [reason]
+    assert {path for path in store.root.rglob("*") if path.is_file()} == before
+    assert sorted(path.name for path in store.root.iterdir() if path.name != "corrupted") == ["runs"]
+    assert store.finished_cell(run.run_id, CELL) is not None
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "notes.txt",
+        "runs/notes.txt",
+        "{run}/notes.txt",
+        "{run}/cells/notes.txt",
+        "{run}/cells/{cell}.backup.json",
+        "{run}/deep/er/weights.safetensors",
+        "{run}/deep/.mine",
+        "corrupted/mine.npy",
+        "studies/runs/abc/.a.tmp",
+    ],
+)
+def test_an_unknown_file_is_kept(store: Store, name: str) -> None:
+    run = stored(store)
+    name = name.format(run=f"runs/{run.run_id}", cell=CELL)
+    touch(store.root / name)
+    assert unused(store) == {}
+    (unknown,) = find_unused(store).unknown
+    assert store.root / name in (unknown, *unknown.rglob("*"))
+
+
+@pytest.mark.parametrize(
+    "name", ["{run}/cells/other.journal", "{run}/cells/other.search", "runs/abc/training.safetensors"]
+)
+def test_work_that_can_be_resumed_is_kept(store: Store, name: str) -> None:
+    run = stored(store)
+    touch(store.root / name.format(run=f"runs/{run.run_id}"))
+    assert unused(store) == {}
+    assert find_unused(store).unknown == []
+
+
+def test_results_of_replaced_weights(store: Store) -> None:
+    """Results of a run that failed or whose weights are missing are kept."""
+    run = stored(store)
+    again = dataclasses.replace(run, weights_sha=hashlib.sha256(b"other").hexdigest())
+    store.write_run(again, b"other")
+    found = unused(store)
+    assert set(found.values()) == {"belongs to weights that were replaced"}
+    assert len(found) == 5, "two cells with outcomes, and the audit"
+    store.weights_path(run.run_id).unlink()
+    assert unused(store) == {}
+
+
+@pytest.mark.parametrize(
+    ("cell", "images", "entry"),
+    [
+        ({}, 3, {}),
+        ({"seed": 1}, 2, {}),
+        ({"version": 2}, 2, {}),
+        ({"code_sha": "c"}, 2, {}),
+        ({}, 2, {"files_sha": "f"}),
+    ],
+)
+def test_corrupted_images_that_no_cell_uses(store: Store, cell: Any, images: int, entry: Any) -> None:
+    store.write_cell(corrupted_cell(stored(store), **cell), samples_of([True, False]))
+    names = corrupted_set(store.root / "corrupted/abc", images, **entry)
+    assert list(unused(store)) == [f"corrupted/abc/{name}" for name in names]
+    delete_unused(find_unused(store), store.root)
+    assert not (store.root / "corrupted").exists()
+
+
+def test_one_kind_of_corrupted_images(store: Store) -> None:
+    """A cell that failed has no number of images, and keeps all sets of its kind."""
+    run = stored(store)
+    store.write_cell(corrupted_cell(run), samples_of([True, False]))
+    corrupted_set(store.root / "corrupted/abc")
+    assert list(unused(store)) == ["corrupted/abc/snow.npy"]
+    failed = dataclasses.replace(corrupted_cell(run), status="failed", n=0, n_correct=None, n_attacked=0)
+    store.write_cell(failed, None)
+    assert list(unused(store)) == ["corrupted/abc/snow.npy"]
+
+
+def test_a_record_that_cannot_be_read_keeps_everything_it_may_refer_to(store: Store) -> None:
+    run, other = stored(store), stored(store, "lpc")
+    touch(store.training_path(run.run_id))
+    touch(store.training_path(other.run_id))
+    (store.run_folder(run.run_id) / "run.json").write_bytes(b"{")
+    assert list(unused(store)) == [f"runs/{other.run_id}/training.safetensors"]
+    kept = find_unused(store).kept
+    assert "cannot be read" in kept[store.run_folder(run.run_id)]
+    corrupted_set(store.root / "corrupted/abc")
+    next(store.run_folder(other.run_id).glob("cells/*.json")).write_bytes(b"{")
+    assert list(unused(store)) == [f"runs/{other.run_id}/training.safetensors"]
+    assert "which cells use it" in find_unused(store).kept[store.root / "corrupted/abc"]
+
+
+def test_files_of_a_running_process_are_kept(store: Store) -> None:
+    """A claim protects its run, also a claim that appears between listing and deleting. A new file protects itself."""
+    run, other = stored(store), stored(store, "lpc")
+    for each in (run, other):
+        touch(store.training_path(each.run_id))
+    corrupted_set(store.root / "corrupted/abc")
+    age(store.root)
+    touch(store.root / "corrupted/abc/claims/fog.0.claim")
+    touch(store.run_folder(run.run_id) / "claims/train.0.claim")
+    touch(store.root / ".new.tmp")
+    found = find_unused(store)
+    assert [entry.path for entry in found.unused] == [store.training_path(other.run_id)]
+    assert list(found.kept) == [store.run_folder(run.run_id), store.root / "corrupted/abc"]
+    assert found.young == [store.root / ".new.tmp"]
+    touch(store.run_folder(other.run_id) / "claims/train.0.claim")
+    assert delete_unused(found, store.root) == []
+    age(store.run_folder(other.run_id) / "claims")
+    store.training_path(other.run_id).write_bytes(b"a new training")
+    assert delete_unused(found, store.root) == []
+    age(store.root)
+    assert len(delete_unused(found, store.root)) == 1
+
+
+def test_a_claim_of_a_process_protects_its_run(store: Store) -> None:
+    run = stored(store)
+    touch(store.training_path(run.run_id))
+    age(store.root)
+    folder = store.run_folder(run.run_id)
+    with CLAIMS.claim(folder / "claims", "run") as mine:
+        assert mine
+        assert find_unused(store).unused == []
+        assert list(find_unused(store).kept) == [folder]
+    assert len(find_unused(store).unused) == 1
+
+
+def test_links_are_not_followed(store: Store, tmp_path: Path) -> None:
+    run = stored(store)
+    (tmp_path / "elsewhere").mkdir()
+    touch(tmp_path / "elsewhere/.a.tmp")
+    (store.run_folder(run.run_id) / "link").symlink_to(tmp_path / "elsewhere")
+    (store.root / ".b.tmp").symlink_to(tmp_path / "elsewhere")
+    age(tmp_path)
+    assert list(unused(store)) == [".b.tmp"]
+    delete_unused(find_unused(store), store.root)
+    assert (tmp_path / "elsewhere/.a.tmp").exists()
+
+
+def test_a_file_that_cannot_be_deleted(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(store.root / ".a.tmp")
+    age(store.root)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(BenchError, match=r"cannot delete .*/\.a\.tmp: Permission denied; 0 files deleted before it"):
+        delete_unused(find_unused(store), store.root)
+
+
+def test_gc_lists_by_default_and_deletes_on_request(store: Store, bench: Bench) -> None:
+    run = stored(store)
+    for name in ("a", "b"):
+        touch(store.root / f".{name}.tmp")
+    touch(store.root / "notes.txt")
+    age(store.root)
+    outcome = bench("gc", "--results", store.root)
+    assert outcome.code == 0
+    assert outcome.out.splitlines() == [
+        "temporary file: 2 files, 2 B", "  .a.tmp", "  .b.tmp", "kept, since not written by bench:", "  notes.txt",
+        "2 files, 2 B can be deleted; nothing was deleted: add --delete.",
+    ]  # fmt: skip
+    assert len(bench("gc", "--results", store.root, "--json").json["unused"]) == 2
+    assert bench("gc", "--results", store.root, "--delete").out.splitlines()[-1] == "2 files deleted, 2 B."
+    assert bench("gc", "--results", store.root).out.splitlines()[-1] == "nothing to delete."
+    assert (store.root / "notes.txt").exists()
+    assert store.finished_run(run.run_id) is not None
+    assert bench("gc", "--results", store.root / "nothing").code == 2
+
+
+def test_rm_removes_one_run(store: Store, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, other = stored(store), stored(store, "lpc")
+    audit = audit_record(other)
+    budget = dataclasses.replace(audit.budgets[0], baseline_run=run.run_id)
+    store.write_audit(dataclasses.replace(audit, budgets=(budget,)))
+    for answer in ("", "n\n"):
+        monkeypatch.setattr("sys.stdin", io.StringIO(answer))
+        refused = bench("rm", "tiny:baseline", "--results", store.root)
+        assert refused.code == 2
+        assert "nothing was removed; answer y, or give --yes" in refused.err
+    assert store.read_run(run.run_id) is not None
+    outcome = bench("rm", "tiny:baseline", "--results", store.root, "--yes")
+    assert outcome.code == 0
+    first, *consequences, last = outcome.out.splitlines()
+    assert first.startswith(f"run {run.run_id} (tiny:baseline:0): 7 files, ")
+    assert consequences == [
+        "the audits of 1 run used its adversarial images; these audits stay as they are, and an audit that is repeated "
+        "needs the run again for its transfer attack.",
+        "1 run can no longer be compared with tiny:baseline.",
+    ]
+    assert f"'bench leaderboard --results {store.root}' rebuilds them" in last
+    assert [record.run_id for record in store.runs()] == [other.run_id]
+    assert list(store.root.iterdir()) == [store.root / "runs"]
+    assert bench("leaderboard", "--results", store.root).code == 0
+    assert "No run is left" in bench("rm", other.run_id, "--results", store.root, "--yes").out
+    assert bench("rm", other.run_id, "--results", store.root, "--yes").code == 2
+
+
+def test_rm_of_a_damaged_run_and_of_a_run_in_use(store: Store, bench: Bench) -> None:
+    """A name that leads out of the folder is no run."""
+    run, other = stored(store), stored(store, "lpc")
+    touch(store.run_folder(other.run_id) / "claims/train.0.claim")
+    refused = bench("rm", "tiny:lpc", "--results", store.root, "--yes")
+    assert refused.code == 2
+    assert "is in use" in refused.err
+    (store.run_folder(run.run_id) / "run.json").write_bytes(b"{")
+    assert bench("rm", "..", "--results", store.root, "--yes").code == 2
+    assert bench("rm", run.run_id, "--results", store.root, "--yes").code == 0
+    assert [record.run_id for record in store.runs()] == [other.run_id]
+
+
+def test_a_removal_that_is_interrupted_leaves_no_half_run(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = stored(store)
+
+    def interrupt(path: Path) -> None:
+        (path / "run.json").unlink()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bench.results.unused_files.shutil.rmtree", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        remove_folder(store.run_folder(run.run_id), store.root)
+    assert store.runs() == []
+    assert set(unused(store).values()) == {"rest of a run that was removed"}
+    assert isinstance(find_unused(store), Inventory)
+    delete_unused(find_unused(store), store.root)
+    assert list(store.root.iterdir()) == [store.root / "runs"]

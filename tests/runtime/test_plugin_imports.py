@@ -1,0 +1,119 @@
+"""The hash of a plug-in covers every module that it imports from its own folder."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.core.errors import BenchError
+from bench.runtime.plugin import content_sha
+from bench.runtime.stale_bytecode import drop_stale
+
+FILES = {
+    "plug.py": """
+import importlib, pathlib, sys
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+import near
+from near import *
+from space import util
+import space.folder.deep
+def late():
+    if False:
+        from package.inner import name
+    from starred import *
+    importlib.import_module("by_name")
+    __import__("by_builtin")
+    from broken import nothing
+""",
+    "near.py": "import next",
+    "next.py": "VALUE = 1",
+    "space/util.py": "from . import beside\nfrom .folder import deeper\n",  # packages without __init__.py
+    "space/beside.py": "VALUE = 1",
+    "space/folder/deep.py": "VALUE = 1",
+    "space/folder/deeper.py": "VALUE = 1",
+    "package/__init__.py": "",
+    "package/inner.py": "from .. import above\nfrom ..near import VALUE\nname = 1\n",
+    "starred/__init__.py": "__all__ = ['part']",
+    "starred/part.py": "VALUE = 1",
+    "by_name.py": "VALUE = 1",
+    "by_builtin.py": "import package",
+    "broken.py": "this is not Python",
+}
+OTHERS = {"unused.py": "VALUE = 1", "space/unused.py": "VALUE = 1", ".venv/lib/site-packages/near.py": "VALUE = 1"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name, text in {**FILES, **OTHERS}.items():
+        path = tmp_path / "own" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return tmp_path / "own"
+
+
+@pytest.mark.parametrize("name", [*FILES, *OTHERS])
+def test_an_edit_of_an_imported_file_is_an_edit_of_the_plugin(folder: Path, name: str) -> None:
+    before = content_sha(folder / "plug.py", [])
+    (folder / name).write_text((folder / name).read_text() + "\nOTHER = 2\n")
+    assert (content_sha(folder / "plug.py", []) != before) == (name in FILES)
+
+
+def test_a_module_behind_a_link_is_followed(folder: Path, tmp_path: Path) -> None:
+    """The link lies in the folder, and the module itself elsewhere."""
+    (tmp_path / "elsewhere.py").write_text("VALUE = 1")
+    (folder / "next.py").unlink()
+    (folder / "next.py").symlink_to(tmp_path / "elsewhere.py")
+    before = content_sha(folder / "plug.py", [])
+    (tmp_path / "elsewhere.py").write_text("VALUE = 2")
+    assert content_sha(folder / "plug.py", []) != before
+
+
+def test_a_subfolder_on_the_path_is_searched(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Installed packages in the folder are not part of the plug-in, though they are on the path."""
+    (folder / "lib").mkdir()
+    (folder / "lib" / "inside.py").write_text("VALUE = 1")
+    (folder / ".venv/lib/site-packages/inside.py").write_text("VALUE = 1")
+    (folder / "next.py").write_text("def late():\n    import inside\n")
+    monkeypatch.setattr(sys, "path", [*sys.path, str(folder / "lib"), str(folder / ".venv/lib/site-packages")])
+    before = content_sha(folder / "plug.py", [])
+    (folder / ".venv/lib/site-packages/inside.py").write_text("VALUE = 2")
+    assert content_sha(folder / "plug.py", [str(folder / ".venv/lib/site-packages/inside.py")]) == before
+    (folder / "lib" / "inside.py").write_text("VALUE = 2")
+    assert content_sha(folder / "plug.py", []) != before
+
+
+def test_code_that_runs_is_the_code_that_is_hashed(tmp_path: Path) -> None:
+    """Python would run the old code after an edit that keeps size and time of a file."""
+    helper, plug = tmp_path / "helper_of_this_test.py", tmp_path / "plug.py"
+    plug.write_text(
+        f"import sys\nsys.path.insert(0, {str(tmp_path)!r})\nimport helper_of_this_test as h\nprint(h.VALUE)"
+    )
+    program = "from pathlib import Path; from bench.runtime.plugin import load_plugins; "
+    program += f"load_plugins([Path({str(plug)!r})])"
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHONDONT", "PYTHONPYCACHE"))}
+    for value in ("1", "2"):
+        helper.write_text(f"VALUE = {value}\n")
+        os.utime(helper, ns=(10**18, 10**18))
+        command = [sys.executable, "-c", program]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+        assert done.stdout == f"{value}\n"
+    assert list(tmp_path.glob("__pycache__/helper_of_this_test.*")), "bytecode is written, so that it can be stale"
+
+
+def test_bytecode_that_cannot_be_deleted_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = tmp_path / "a.py"
+    source.write_text("VALUE = 1\n")
+    compiled = tmp_path / "a.pyc"
+    compiled.write_bytes(b"0" * 20)
+    monkeypatch.setattr("bench.runtime.stale_bytecode.cache_from_source", lambda _: str(compiled))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(BenchError, match=r"a.pyc is not the compiled form of .*a.py and cannot be deleted: Permission"):
+        drop_stale([source])
