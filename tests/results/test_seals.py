@@ -87,6 +87,14 @@ def test_impossible_counts_are_refused_even_under_a_right_seal(changes: dict[str
     assert why in str(e.value)
 
 
+def test_a_failed_cell_may_have_attacked_more_images_than_it_evaluated() -> None:
+    failed = dataclasses.replace(CELL, status="failed", reason="attack_error", n=0, n_correct=None, n_truncated=2)
+    assert parse_record(EvalRecord, dump_record(failed), where="here") == failed
+    content = dump_record(dataclasses.replace(failed, n_truncated=-1))
+    with pytest.raises(BenchError, match="its field n_truncated is -1, below 0"):
+        parse_record(EvalRecord, content, where="here")
+
+
 def test_impossible_counts_of_an_audit_are_refused(tmp_path: Path) -> None:
     store, run = Store(tmp_path), run_record()
     store.write_run(run, None)
