@@ -27,11 +27,13 @@ MODEL_INFO = FileKind("model_info", 1 * MB)
 TABLE = FileKind("table", 32 * MB)  # CSV files
 RECORD = FileKind("record", 16 * MB)  # JSON files of a results folder
 OUTCOMES = FileKind("outcomes", 128 * MB)  # one line per image
+CLAIM = FileKind("claim", 10_000)
 MANIFEST = FileKind("manifest", 10 * MB)
 PLUGIN = FileKind("plugin", 10 * MB)
 MODULE = FileKind("module", 10 * MB)  # Python file with a function that builds a network
 CHECKPOINT = FileKind("checkpoint", 32 * GB, unpacked=32 * GB)
 WEIGHTS = FileKind("network", 64 * GB)  # files that a results folder holds for a run
+JOURNAL = FileKind("journal", 64 * GB)  # read entry by entry
 ADVERSARIALS = FileKind("adversarial images", 64 * GB)
 IMAGE = FileKind("image", 256 * MB)
 IDX = FileKind("IDX file", 600 * MB, unpacked=600 * MB)

@@ -13,11 +13,13 @@ Short cells write no file.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,15 +30,20 @@ from torch import Tensor
 from bench.attacks.engine.checkpoint import Saved
 from bench.attacks.engine.query_budget import AttackResult
 from bench.core.errors import BenchError
+from bench.core.limits import JOURNAL, SAFETENSORS_HEADER
+from bench.core.paths import unreadable
 from bench.evaluation.cell_stats import CellStats
 from bench.evaluation.pass_counter import CountingModel
 from bench.runtime.files import FACTS, read_facts, write_atomic
+from bench.runtime.input_files import is_file, open_input
 from bench.runtime.interrupt import check_stop, stop_requested
 
 SAVE_EVERY_S = 1.0
 COST = 20  # time between two entries, in multiples of the time that the last entry took: at most 5 % of the total
 HASH = 32  # bytes of a SHA-256
 LENGTH = 8  # bytes of the length of an entry
+#: Fields of every entry, beside the key.
+FIELDS = {"number", "finished", "facts", "passes", "batch_size", "start_size", "elapsed_s"}
 #: Models of the attack (2 with a search model), and number of earlier searches with as many models. A search that
 #: raises an error is repeated without the search model, and the journal has no entry of the first search.
 Number = tuple[int, int]
@@ -74,9 +81,8 @@ class CellJournal:
         finished = self._valid_entries()
         self._replayed = {_number_of(entry): entry for entry in finished}
         self._end = sum(LENGTH + HASH + len(entry) for entry in finished)
-        current = _content(self._search_path)
-        if current[:HASH] == hashlib.sha256(current[HASH:]).digest() and self._is_mine(current[HASH:]):
-            self._current = current[HASH:]
+        with _opened(self._search_path) as file:
+            self._current = self._next_entry(file, _remaining(file) - HASH)
         stored = [read_facts(entry) for entry in (*finished[-1:], self._current) if entry is not None]
         self.earlier_s = max((float(facts["elapsed_s"]) for facts in stored), default=0.0)
         self.start_size = stored[0]["start_size"] if stored else 0
@@ -155,20 +161,33 @@ class CellJournal:
 
     def _valid_entries(self) -> list[bytes]:
         """Return the entries of the journal before the first one that is incomplete, damaged or of another cell."""
-        content, entries = _content(self._journal_path), []
-        while content:
-            length = int.from_bytes(content[:LENGTH], "little")
-            digest, entry = content[LENGTH : LENGTH + HASH], content[LENGTH + HASH : LENGTH + HASH + length]
-            if len(entry) < length or hashlib.sha256(entry).digest() != digest or not self._is_mine(entry):
-                break
-            entries.append(entry)
-            content = content[LENGTH + HASH + length :]
+        entries = []
+        with _opened(self._journal_path) as file:
+            while (entry := self._next_entry(file, int.from_bytes(file.read(LENGTH), "little"))) is not None:
+                entries.append(entry)
         return entries
 
-    def _is_mine(self, entry: bytes) -> bool:
+    def _next_entry(self, file: io.BufferedIOBase, length: int) -> bytes | None:
+        """Read a hash and an entry of ``length`` bytes; return None unless it is complete, intact and of this cell.
+
+        The header of the entry is read first, so that a file of another kind takes no memory.
+        """
+        digest, start = file.read(HASH), file.tell()
+        if not 0 < length <= _remaining(file):
+            return None
+        head = file.read(min(length, LENGTH))
+        head += file.read(min(length, SAFETENSORS_HEADER, int.from_bytes(head, "little")))
+        if not self._is_mine(head):
+            return None
+        file.seek(start)
+        entry = file.read(length)
+        return entry if hashlib.sha256(entry).digest() == digest else None
+
+    def _is_mine(self, head: bytes) -> bool:
         try:
-            return bool(read_facts(entry)["key"] == self.key)
-        except (ValueError, KeyError, TypeError):
+            facts = read_facts(head)
+            return facts["key"] == self.key and facts.keys() >= FIELDS and float(facts["elapsed_s"]) >= 0
+        except (ValueError, LookupError, TypeError, AttributeError):
             return False
 
     def _write(self, current: bytes | None) -> None:
@@ -187,9 +206,10 @@ class CellJournal:
         path = self._journal_path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("r+b" if path.exists() else "xb") as file:
-                file.seek(self._end)
-                file.truncate()
+            if path.is_symlink():  # it may point to a file of the user
+                path.unlink()
+            with path.open("ab") as file:
+                file.truncate(self._end)
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
@@ -217,7 +237,7 @@ class CellJournal:
         try:
             tensors, facts = load(entry), read_facts(entry)
             saved = Saved(tensors, facts["facts"], finished=facts["finished"])
-        except (SafetensorError, KeyError, ValueError):
+        except (SafetensorError, LookupError, TypeError, ValueError):
             return None
         self._set_passes(facts["passes"])
         self.stats.batch_size = facts["batch_size"]
@@ -237,8 +257,22 @@ def _sealed(entry: bytes) -> bytes:
     return hashlib.sha256(entry).digest() + entry
 
 
-def _content(path: Path) -> bytes:
-    return path.read_bytes() if path.is_file() else b""
+@contextmanager
+def _opened(path: Path) -> Iterator[io.BufferedIOBase]:
+    """Open a file of the journal; an empty one if it does not exist. Raises BenchError if it cannot be read."""
+    try:
+        with open_input(path, JOURNAL) if is_file(path) and not path.is_symlink() else io.BytesIO() as file:
+            yield file
+    except (OSError, MemoryError) as error:
+        raise unreadable(path, JOURNAL.name, error) from None
+
+
+def _remaining(file: io.BufferedIOBase) -> int:
+    """Return the number of bytes after the position of an open file."""
+    position = file.tell()
+    end = file.seek(0, os.SEEK_END)
+    file.seek(position)
+    return end - position
 
 
 def as_saved(result: AttackResult, messages: Sequence[str]) -> Saved:

@@ -13,6 +13,7 @@ from bench.results.store import Store
 from bench.results.unused_files import REMOVED, TABLES, Inventory, entries, files_below, in_use, sort_run
 
 IN_USE = "a process may be working in it"
+LINK = "it is a link, and the files behind it may not belong to this folder"
 LABELS = "labels.npy"
 
 
@@ -25,14 +26,14 @@ def find_unused(store: Store) -> Inventory:
     _sort_root(found, root)
     cells: list[EvalRecord] | None = []
     for folder in _folders(found, root / "runs"):
-        if in_use(folder):
-            found.kept[folder] = IN_USE
+        if reason := _protected(folder):
+            found.kept[folder] = reason
         else:
             sort_run(found, folder, store)
         cells = _with_cells(cells, folder.name, store)
     for folder in _folders(found, root / "corrupted"):
-        if in_use(folder):
-            found.kept[folder] = IN_USE
+        if reason := _protected(folder):
+            found.kept[folder] = reason
         elif cells is None:
             found.kept[folder] = "a record cannot be read, so that it is not known which cells use it"
         else:
@@ -46,11 +47,18 @@ def _sort_root(found: Inventory, root: Path) -> None:
         if path.name.startswith(REMOVED) and path.is_dir() and not path.is_symlink():
             for file in files_below(path):
                 found.add(file, "rest of a run that was removed")
-        elif path.name == "claims" and path.is_dir():
+        elif path.name == "claims" and path.is_dir() and not path.is_symlink():
             for file in files_below(path):
                 found.add_other(file)
         elif path.name not in ("runs", "corrupted", *TABLES):
             found.add_other(path)
+
+
+def _protected(folder: Path) -> str:
+    """Return why nothing in the folder of a run or of corrupted images may be deleted; empty if there is no reason."""
+    if folder.is_symlink() or folder.parent.is_symlink():
+        return LINK
+    return IN_USE if in_use(folder) else ""
 
 
 def _folders(found: Inventory, parent: Path) -> list[Path]:
@@ -59,7 +67,7 @@ def _folders(found: Inventory, parent: Path) -> list[Path]:
     for path in entries(parent):
         if path.is_dir():
             folders.append(path)
-        else:
+        elif not parent.is_symlink():
             found.add_other(path)
     return folders
 

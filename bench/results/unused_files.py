@@ -7,7 +7,6 @@ belongs to a run or to a set of corrupted images with so young a claim: a proces
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import time
@@ -16,11 +15,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.core.errors import BenchError
+from bench.core.limits import RECORD
 from bench.core.records import RunRecord
+from bench.core.strict_json import parse_json
 from bench.core.words import pluralize
 from bench.results.store import Store
 from bench.runtime.claims import SUFFIX, is_running
 from bench.runtime.config_file import EVALUATE_FILE, RUN_FILE
+from bench.runtime.input_files import read_input
 
 LIVE_S = 600.0  # a process renews its claims more often than this
 TABLES = ("results.csv", "leaderboard.csv", "comparison.csv", "corruptions.csv", RUN_FILE, EVALUATE_FILE)
@@ -187,8 +189,8 @@ _RULES: dict[str, Rule] = {
 def _weights_of(record: Path) -> str:
     """Return the hash of the weights in a record; empty if the record cannot be read or has none."""
     try:
-        content = json.loads(record.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        content = parse_json(read_input(record, RECORD))
+    except (BenchError, ValueError):
         return ""
     return str(content.get("weights_sha", "")) if isinstance(content, dict) else ""
 
@@ -229,8 +231,10 @@ def _remove_empty(folder: Path, root: Path) -> None:
 def remove_folder(folder: Path, root: Path) -> None:
     """Delete a folder of ``root``. It disappears at once, and a rest after an interruption is found by 'bench gc'.
 
-    Raises BenchError if it cannot be deleted.
+    Raises BenchError if it cannot be deleted, and if it is a link, because its files are outside of ``root``.
     """
+    if folder.is_symlink():
+        raise BenchError(f"cannot delete {folder}: it is a link to {folder.resolve()}; delete the link by hand.")
     moved = root / f"{REMOVED}{folder.name}-{os.getpid()}"
     try:
         folder.rename(moved)

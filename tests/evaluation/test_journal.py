@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -9,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from bench.attacks.adapter import call_attack
@@ -16,6 +19,7 @@ from bench.attacks.engine.checkpoint import Saved
 from bench.attacks.engine.counter_rng import SampleRng
 from bench.attacks.engine.fast_model import FastModel
 from bench.attacks.registry import AttackEntry, Cost, resolve
+from bench.core.errors import BenchError
 from bench.core.records import EvalRecord
 from bench.core.specs import EvalSpec, Norm
 from bench.data.tensors import Images
@@ -136,8 +140,6 @@ def write(path: Path, *values: float) -> None:
 def test_a_torn_or_damaged_end_is_computed_again(tmp_path: Path) -> None:
     path = tmp_path / "cell"
     file = tmp_path / "cell.journal"
-    write(path, 1.0)
-    first = file.stat().st_size
     write(path, 1.0, 2.0)
     second = file.stat().st_size
     write(path, 1.0, 2.0, 3.0)
@@ -147,7 +149,7 @@ def test_a_torn_or_damaged_end_is_computed_again(tmp_path: Path) -> None:
         file.write_bytes(content[:torn])
         assert entries(path) == [1.0, 2.0]
     damaged = bytearray(content)
-    damaged[first + 60] ^= 1
+    damaged[second - 1] ^= 1
     file.write_bytes(bytes(damaged))
     assert entries(path) == [1.0]
     journal = CellJournal(path, "key")  # the damaged end is replaced
@@ -224,3 +226,34 @@ def test_a_state_of_another_search_is_rejected(tmp_path: Path, monkeypatch: pyte
     images, passes = attacked("mim-6", "linf", 0.02, CellJournal(path, "key"))
     assert torch.equal(images, expected[0])
     assert passes == expected[1]
+
+
+@pytest.mark.parametrize("suffix", ["journal", "search"])
+def test_an_odd_file_takes_no_memory_and_is_not_used(tmp_path: Path, suffix: str) -> None:
+    with (tmp_path / f"cell.{suffix}").open("wb") as file:
+        file.truncate(20 * 10**9)  # sparse
+    tracemalloc.start()
+    assert not CellJournal(tmp_path / "cell", "key").resumed
+    assert tracemalloc.get_traced_memory()[1] < 10**6
+    tracemalloc.stop()
+    (tmp_path / f"cell.{suffix}").unlink()
+    with (tmp_path / f"cell.{suffix}").open("wb") as file:
+        file.truncate(10**13)
+    with pytest.raises(BenchError, match="at most 64 GB"):
+        CellJournal(tmp_path / "cell", "key")
+
+
+def test_an_entry_with_missing_facts_is_not_used(tmp_path: Path) -> None:
+    entry = save({}, {"facts": json.dumps({"key": "key"})})
+    (tmp_path / "cell.search").write_bytes(journals._sealed(entry))
+    assert not CellJournal(tmp_path / "cell", "key").resumed
+
+
+def test_a_journal_that_is_a_link_leaves_its_target(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("content")
+    (tmp_path / "cell.journal").symlink_to(tmp_path / "precious")
+    journal = CellJournal(tmp_path / "cell", "key")
+    journal.begin()
+    journal.finish(Saved({}))
+    assert (tmp_path / "precious").read_text() == "content"
+    assert CellJournal(tmp_path / "cell", "key").resumed

@@ -262,6 +262,32 @@ def test_links_are_not_followed(store: Store, tmp_path: Path) -> None:
     assert (tmp_path / "elsewhere/.a.tmp").exists()
 
 
+@pytest.mark.parametrize("link", ["runs/a", "corrupted/a", "runs", "corrupted", "claims"])
+def test_folders_behind_links_are_kept(store: Store, tmp_path: Path, link: str) -> None:
+    (store.root / link).parent.mkdir(parents=True)
+    names = ("weights.safetensors", "manifest.json", ".a.tmp", "cells/a.samples.csv")
+    for name in (*names, *(f"b/{name}" for name in names)):
+        touch(tmp_path / "elsewhere" / name)
+    (store.root / link).symlink_to(tmp_path / "elsewhere")
+    age(tmp_path)
+    assert unused(store) == {}
+
+
+def test_a_run_that_is_a_link_is_not_removed(store: Store, tmp_path: Path) -> None:
+    folder = store.run_folder(stored(store).run_id)
+    folder.rename(tmp_path / "elsewhere")
+    folder.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(BenchError, match=r"is a link to .*elsewhere"):
+        remove_folder(folder, store.root)
+    assert (folder / "run.json").exists()
+
+
+def test_a_pipe_in_place_of_a_record_is_kept(store: Store) -> None:
+    folder = store.run_folder(stored(store).run_id)
+    os.mkfifo(folder / "cells/a.json")
+    assert unused(store) == {}
+
+
 def test_a_file_that_cannot_be_deleted(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     touch(store.root / ".a.tmp")
     age(store.root)
