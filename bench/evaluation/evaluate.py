@@ -43,7 +43,7 @@ def evaluate_cell(spec: EvalSpec, cell_input: CellInput, progress: Progress) -> 
 
     Warnings are in the notes of the record.
     """
-    stats = CellStats(batch_size=spec.batch_size, log=progress.line)
+    stats = CellStats(batch_size=cell_input.journal.start_size or spec.batch_size, log=progress.line)
     start = time.perf_counter()
     with capture_warnings() as messages:
         try:
@@ -69,6 +69,7 @@ def _with_smaller_batches(spec: EvalSpec, cell_input: CellInput, progress: Progr
     :mod:`bench.evaluation.attack_runner`. This function handles out-of-memory errors of all other evaluations.
     """
     while True:
+        cell_input.journal.start_size = stats.batch_size
         try:
             return _outcomes(spec, cell_input, progress, stats)
         except CellFailure as failure:

@@ -17,6 +17,7 @@ import io
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -41,7 +42,11 @@ SAVE_EVERY_S = 1.0
 COST = 20  # time between two entries, in multiples of the time that the last entry took: at most 5 % of the total
 HASH = 32  # bytes of a SHA-256
 LENGTH = 8  # bytes of the length of an entry
-FIELDS = {"index", "finished", "facts", "passes", "batch_size", "elapsed_s"}  # of every entry, beside the key
+#: Fields of every entry, beside the key.
+FIELDS = {"number", "finished", "facts", "passes", "batch_size", "start_size", "elapsed_s"}
+#: Models of the attack (2 with a search model), and number of earlier searches with as many models. A search that
+#: raises an error is repeated without the search model, and the journal has no entry of the first search.
+Number = tuple[int, int]
 
 
 @dataclass
@@ -57,11 +62,13 @@ class CellJournal:
     stats: CellStats = field(default_factory=CellStats)
     counters: Sequence[CountingModel] = ()  # models of the current call of the attack
     earlier_s: float = 0.0  # seconds of the cell in earlier processes
-    _replayed: list[bytes] = field(default_factory=list)  # finished searches of earlier processes
+    start_size: int = 0  # batch size with which the cell began, which may be reduced; 0 if not known
+    _replayed: dict[Number, bytes] = field(default_factory=dict)  # finished searches of earlier processes
     _current: bytes | None = None  # state of the search that was interrupted
     _unwritten: list[bytes] = field(default_factory=list)
     _end: int = 0  # length of the valid content of the journal
-    _index: int = -1  # number of the current search
+    _begun: Counter[int] = field(default_factory=Counter)  # searches begun so far, by number of models
+    _number: Number = (0, 0)  # number of the current search
     _before: list[tuple[int, int]] = field(default_factory=list)  # passes before the current search
     _start: float = field(default_factory=time.monotonic)
     _last: float = field(default_factory=time.monotonic)
@@ -71,12 +78,14 @@ class CellJournal:
         """Read the entries of an interrupted process."""
         if self.path is None:
             return
-        self._replayed = self._valid_entries()
-        self._end = sum(LENGTH + HASH + len(entry) for entry in self._replayed)
+        finished = self._valid_entries()
+        self._replayed = {_number_of(entry): entry for entry in finished}
+        self._end = sum(LENGTH + HASH + len(entry) for entry in finished)
         with _opened(self._search_path) as file:
             self._current = self._next_entry(file, _remaining(file) - HASH)
-        stored = (*self._replayed[-1:], *([] if self._current is None else [self._current]))
-        self.earlier_s = max((float(read_facts(entry)["elapsed_s"]) for entry in stored), default=0.0)
+        stored = [read_facts(entry) for entry in (*finished[-1:], self._current) if entry is not None]
+        self.earlier_s = max((float(facts["elapsed_s"]) for facts in stored), default=0.0)
+        self.start_size = stored[0]["start_size"] if stored else 0
 
     @property
     def resumed(self) -> bool:
@@ -90,12 +99,14 @@ class CellJournal:
 
     def begin(self) -> Saved | None:
         """Begin the next search. Return its stored result or state, and restore the counts that belong to it."""
-        self._index += 1
+        models = len(self.counters)
+        self._number = models, self._begun[models]
+        self._begun[models] += 1
         self._before = [(counter.forwards, counter.backwards) for counter in self.counters]
         entry: bytes | None = None
-        if self._index < len(self._replayed):
-            entry, self._replayed[self._index] = self._replayed[self._index], b""  # free the memory
-        elif self._current is not None and read_facts(self._current)["index"] == self._index:
+        if self._number in self._replayed:
+            entry = self._replayed.pop(self._number)
+        elif self._current is not None and _number_of(self._current) == self._number:
             entry, self._current = self._current, None
         return None if entry is None else self._restored(entry)
 
@@ -128,7 +139,8 @@ class CellJournal:
 
     def restart(self) -> None:
         """Begin the cell again, without the entries so far."""
-        self._replayed, self._unwritten, self._current, self._index, self._end = [], [], None, -1, 0
+        self._replayed, self._unwritten, self._current, self._end = {}, [], None, 0
+        self._begun.clear()
         self.drop()
 
     def drop(self) -> None:
@@ -210,11 +222,12 @@ class CellJournal:
     def _entry(self, saved: Saved) -> bytes:
         facts = {
             "key": self.key,
-            "index": self._index,
+            "number": self._number,
             "finished": saved.finished,
             "facts": saved.facts,
             "passes": [(counter.forwards, counter.backwards) for counter in self.counters],
             "batch_size": self.stats.batch_size,
+            "start_size": self.start_size,
             "elapsed_s": self.elapsed_s,
         }
         tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in saved.tensors.items()}
@@ -233,6 +246,11 @@ class CellJournal:
     def _set_passes(self, passes: Sequence[tuple[int, int]]) -> None:
         for counter, (forwards, backwards) in zip(self.counters, passes, strict=True):
             counter.forwards, counter.backwards = forwards, backwards
+
+
+def _number_of(entry: bytes) -> Number:
+    models, count = read_facts(entry)["number"]
+    return models, count
 
 
 def _sealed(entry: bytes) -> bytes:

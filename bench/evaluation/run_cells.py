@@ -206,10 +206,11 @@ def _journal(spec: EvalSpec, subject: EvaluatedModel, context: RunContext) -> Ce
     environment, options = describe(context.device), context.config
     facts = [spec.cell_id, subject.weights_sha, environment.device, environment.torch, environment.bench]
     key = sha256(json.dumps([*facts, spec.batch_size, options.limit]).encode()).hexdigest()
-    journal = CellJournal(context.store.cell_path(spec.run_id, spec.cell_id).with_suffix(""), key)
+    path = context.store.cell_path(spec.run_id, spec.cell_id).with_suffix("")
     if options.force:
-        journal.restart()
-    elif journal.resumed:
+        CellJournal(path).drop()
+    journal = CellJournal(path, key)
+    if journal.resumed:
         context.progress.line(f"{subject.name} {spec.name}: continuing after {journal.earlier_s:.0f} s of earlier work")
     return journal
 

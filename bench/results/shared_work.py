@@ -42,10 +42,14 @@ class SharedWork:
         self.plan(*(self._store.cell_path(cell.run_id, cell.cell_id) for cell in cells))
 
     def is_done(self, record: Path) -> bool:
-        """Return whether this command has computed the work, or another process since it was planned."""
+        """Return whether this command has computed the work, or another process since it was planned.
+
+        Work whose record was deleted meanwhile, for example by 'bench rm', is not done.
+        """
         if record in self._done:
             return True
-        return not self._force and record in self._planned and self._planned[record] != _stamp(record)
+        stamp = _stamp(record)
+        return not self._force and stamp is not None and self._planned.get(record, stamp) != stamp
 
     def is_mine(self, record: Path) -> bool:
         """Return whether this command has computed the work."""

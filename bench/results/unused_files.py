@@ -20,6 +20,7 @@ from bench.core.records import RunRecord
 from bench.core.strict_json import parse_json
 from bench.core.words import pluralize
 from bench.results.store import Store
+from bench.runtime.claims import SUFFIX, is_running
 from bench.runtime.config_file import EVALUATE_FILE, RUN_FILE
 from bench.runtime.input_files import read_input
 
@@ -58,7 +59,7 @@ class Inventory:
         """Add a file that follows no rule for its folder: a temporary file of ours, or a file of the user."""
         if path.name.startswith(".") and (path.name.endswith(".tmp") or path.name == ".writable"):
             self.add(path, "temporary file")
-        elif path.name.endswith(".claim") and path.parent.name == "claims":
+        elif path.name.endswith(SUFFIX) and path.parent.name == "claims":
             self.add(path, ENDED)
         else:
             self.unknown.append(path)
@@ -70,16 +71,20 @@ class Inventory:
 
 
 def is_young(path: Path) -> bool:
-    """Return whether a file was written in the last LIVE_S seconds, or has disappeared meanwhile."""
+    """Return whether a file was written in the last LIVE_S seconds, or has disappeared meanwhile.
+
+    The claim of a process of this machine is young while the process exists: it may be suspended.
+    """
     try:
-        return time.time() - path.lstat().st_mtime < LIVE_S
+        recent = time.time() - path.lstat().st_mtime < LIVE_S
     except FileNotFoundError:
         return True
+    return recent or (path.name.endswith(SUFFIX) and is_running(path))
 
 
 def in_use(folder: Path) -> bool:
-    """Return whether a process may be working in a folder: it has a claim that is younger than LIVE_S."""
-    return any(path.name.endswith(".claim") and is_young(path) for path in entries(folder / "claims"))
+    """Return whether a process may be working in a folder: it has a young claim."""
+    return any(path.name.endswith(SUFFIX) and is_young(path) for path in entries(folder / "claims"))
 
 
 def entries(folder: Path) -> list[Path]:

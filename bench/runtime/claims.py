@@ -159,12 +159,19 @@ def _create(path: Path) -> bool:
     try:
         os.link(temporary, path)
     except FileExistsError:
-        return False
+        return _has_links(temporary)  # NFS repeats a request whose answer was lost: then the link is ours
     except OSError:  # a file system without hard links
         return _create_exclusively(path, content)
     finally:
         _delete(temporary)
     return True
+
+
+def _has_links(path: Path) -> bool:
+    try:
+        return path.stat().st_nlink > 1
+    except OSError:
+        return False
 
 
 def _create_exclusively(path: Path, content: bytes) -> bool:
@@ -199,16 +206,29 @@ def _is_stale(path: Path) -> bool:
     stamp that is STALE_S seconds in the future is none of the file system's clock, and no sign of life.
     """
     content = _read(path)
-    here = content is not None and all(content.get(key) == value for key, value in machine().items())
-    if content is not None and here:
-        pid = content.get("pid")
-        return not isinstance(pid, int) or not is_alive(pid, content.get("started"))
+    if content is not None and _is_here(content):
+        return not _owner_runs(content)
     try:
         return abs(_now(path.parent) - path.stat().st_mtime) > STALE_S
     except FileNotFoundError:
         return True  # released
     except OSError:
         return False
+
+
+def is_running(path: Path) -> bool:
+    """Return whether the owner of a claim is a process of this machine that runs or is suspended."""
+    content = _read(path)
+    return content is not None and _is_here(content) and _owner_runs(content)
+
+
+def _is_here(content: dict[str, Any]) -> bool:
+    return all(content.get(key) == value for key, value in machine().items())
+
+
+def _owner_runs(content: dict[str, Any]) -> bool:
+    pid = content.get("pid")
+    return isinstance(pid, int) and pid > 0 and is_alive(pid, content.get("started"))
 
 
 def _now(folder: Path) -> float:

@@ -43,21 +43,28 @@ UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class _Request:
-    """The request to stop of this process, if any, and the end of its time budget."""
+    """The request to stop of this process, if any."""
 
     def __init__(self) -> None:
         self.stop: StopRequest | None = None
+
+
+class _Budget(threading.local):
+    """The end of the time budget of this thread. Threads of one process may compute at the same time."""
+
+    def __init__(self) -> None:
         self.deadline: float | None = None  # time.monotonic()
-        self.budget = ""  # time budget as text
+        self.text = ""
 
 
 _REQUEST = _Request()
+_BUDGET = _Budget()
 
 
 def stop_requested() -> StopRequest | None:
     """Return the request to stop, or None."""
-    if _REQUEST.stop is None and _REQUEST.deadline is not None and time.monotonic() >= _REQUEST.deadline:
-        _REQUEST.stop = StopRequest(f"the time budget of {_REQUEST.budget}", 0)
+    if _REQUEST.stop is None and _BUDGET.deadline is not None and time.monotonic() >= _BUDGET.deadline:
+        return StopRequest(f"the time budget of {_BUDGET.text}", 0)
     return _REQUEST.stop
 
 
@@ -100,15 +107,15 @@ def _request_stop(number: int, frame: FrameType | None) -> None:
 
 @contextmanager
 def time_budget(text: str | None) -> Iterator[None]:
-    """Request a stop when the time budget ``text``, such as 90m, is over. None is no budget."""
+    """Request a stop of this thread when the time budget ``text``, such as 90m, is over. None is no budget."""
     if text is None:
         yield
         return
-    _REQUEST.deadline, _REQUEST.budget = time.monotonic() + duration(text), text
+    _BUDGET.deadline, _BUDGET.text = time.monotonic() + duration(text), text
     try:
         yield
     finally:
-        _REQUEST.deadline, _REQUEST.stop = None, None
+        _BUDGET.deadline = None
 
 
 def duration(text: str) -> float:

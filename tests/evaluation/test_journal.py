@@ -6,6 +6,7 @@ import json
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,13 +18,18 @@ from bench.attacks.adapter import call_attack
 from bench.attacks.engine.checkpoint import Saved
 from bench.attacks.engine.counter_rng import SampleRng
 from bench.attacks.engine.fast_model import FastModel
-from bench.attacks.registry import resolve
+from bench.attacks.registry import AttackEntry, Cost, resolve
 from bench.core.errors import BenchError
-from bench.core.specs import Norm
+from bench.core.records import EvalRecord
+from bench.core.specs import EvalSpec, Norm
+from bench.data.tensors import Images
 from bench.evaluation import journal as journals
+from bench.evaluation.cell import CellInput
+from bench.evaluation.evaluate import evaluate_cell
 from bench.evaluation.journal import CellJournal
 from bench.evaluation.pass_counter import CountingModel
 from bench.runtime.interrupt import Stopped, StopRequest
+from bench.runtime.progress import Progress
 
 COUNT, SIDE, CLASSES = 12, 6, 6
 STOP = StopRequest("SIGTERM", 143)
@@ -149,6 +155,61 @@ def test_a_torn_or_damaged_end_is_computed_again(tmp_path: Path) -> None:
     journal = CellJournal(path, "key")  # the damaged end is replaced
     journal.begin(), journal.begin(), journal.finish(finished(5.0))
     assert entries(path) == [1.0, 5.0]
+
+
+def of_models(path: Path, models: int) -> CellJournal:
+    """Open a journal for an attack on so many models."""
+    return CellJournal(path, "key", counters=[CountingModel(nn.Identity())] * models)
+
+
+def test_an_attack_that_is_repeated_without_the_search_model_has_numbers_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "cell"
+    journal = of_models(path, 2)
+    assert journal.begin() is None  # raises an error on the search model, which leaves no entry
+    journal.counters = journal.counters[:1]
+    assert journal.begin() is None
+    journal.finish(finished(1.0))
+    assert of_models(path, 2).begin() is None
+    assert of_models(path, 1).begin() is not None
+
+
+def hungry(model: nn.Module, inputs: Tensor, labels: Tensor, **others: object) -> Tensor:
+    """Return other images; run out of memory with more than 8 images."""
+    if len(inputs) > 8:
+        raise torch.OutOfMemoryError("tried to allocate everything")
+    model(inputs)
+    return (inputs + 0.05).clamp(0, 1)
+
+
+def evaluated(journal: CellJournal) -> EvalRecord:
+    """Evaluate an attack that needs smaller batches than those requested."""
+    entry = AttackEntry(
+        summary="s", source="s", function=hungry, uses_gradient=False, cost=lambda params, classes: Cost(1, 0, 1, 0)
+    )
+    attack = replace(resolve("fgsm").spec("linf", 0.1, batch_size=32), name="hungry")
+    spec = EvalSpec(run_id="r", data_sha="d", attack=attack, protocol="standard", limit=None, batch_size=32, seed=0)
+    pixels = IMAGES.float().repeat(3, 1, 1, 1)
+    model = Net(0.05).float().eval()
+    images = Images([str(i) for i in range(len(pixels))], pixels, model(pixels).argmax(1))
+    given = CellInput(
+        model=model, weights_sha="", images=images, n_test=len(pixels), official=False, num_classes=CLASSES,
+        device=torch.device("cpu"), entry=entry, auto_batch=True, journal=journal,
+    )  # fmt: skip
+    return evaluate_cell(spec, given, Progress())[0]
+
+
+def test_a_cell_that_ran_out_of_memory_continues_in_the_smaller_batches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "cell"
+    expected = evaluated(CellJournal())
+    assert (expected.status, expected.batch_size) == ("ok", 8)
+    with stopped_after(2, monkeypatch), pytest.raises(Stopped):
+        evaluated(CellJournal(path, "key"))
+    journal = CellJournal(path, "key")
+    assert journal.resumed
+    found = evaluated(journal)
+    assert replace(found, time_s=0.0, created="") == replace(expected, time_s=0.0, created="")
 
 
 def test_entries_of_other_work_are_not_used(tmp_path: Path) -> None:

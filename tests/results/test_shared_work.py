@@ -51,6 +51,16 @@ def test_work_that_another_command_has_done_is_not_repeated(tmp_path: Path, reco
     assert (first.is_mine(record), second.is_mine(record)) == (True, False)
 
 
+def test_work_whose_record_was_deleted_is_not_done(tmp_path: Path, record: Path) -> None:
+    """Such as a failed cell that is to be computed again, whose run is removed meanwhile."""
+    work, _ = two(tmp_path)
+    record.write_text("failed", encoding="utf-8")
+    work.plan(record)
+    record.unlink()
+    assert not work.is_done(record)
+    assert compute(work, record)
+
+
 def test_work_in_progress_is_left_to_its_owner(tmp_path: Path, record: Path) -> None:
     first, second = two(tmp_path)
     with first.claimed(record) as mine:

@@ -244,6 +244,9 @@ def test_a_claim_of_a_process_protects_its_run(store: Store) -> None:
         assert mine
         assert find_unused(store).unused == []
         assert list(find_unused(store).kept) == [folder]
+        age(store.root)  # a suspended process does not renew its claims
+        assert list(find_unused(store).kept) == [folder]
+        assert find_unused(store).unused == []
     assert len(find_unused(store).unused) == 1
 
 

@@ -133,6 +133,21 @@ def test_of_many_threads_one_has_the_claim_at_a_time(
     assert (most[0], turns[0]) == (1, 40)
 
 
+def test_a_claim_whose_answer_was_lost_is_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NFS repeats a request whose answer is lost, and the repeated request finds the file."""
+    link = os.link
+
+    def repeated(source: Path, target: Path) -> None:
+        link(source, target)
+        link(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "link", repeated)
+        with Claims().claim(tmp_path, "work") as mine:
+            assert mine
+    assert is_free(tmp_path)
+
+
 def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("", encoding="utf-8")

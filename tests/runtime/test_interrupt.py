@@ -84,5 +84,24 @@ def test_a_time_budget_stops_with_success(monkeypatch: pytest.MonkeyPatch) -> No
     check_stop()
 
 
+def test_a_time_budget_belongs_to_its_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, stopped = [100.0], []
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+
+    def work() -> None:
+        stopped.append(stop_requested())
+        with time_budget("2m"):
+            pass
+
+    with time_budget("1m"):
+        now[0] = 160.0
+        other = threading.Thread(target=work)
+        other.start()
+        other.join()
+        assert stopped == [None]
+        with pytest.raises(Stopped, match="the time budget of 1m"):
+            check_stop()
+
+
 def test_a_stop_is_not_caught_as_an_error() -> None:
     assert not issubclass(Stopped, Exception)
