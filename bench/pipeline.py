@@ -194,25 +194,25 @@ def evaluate_networks(
     evaluations: list[Evaluated] = []
     with stoppable(context, summary):
         loaded = [external_of(network, context) for network in networks]
-        evaluations = [evaluate_run(run, model, request, context, summary, content) for run, model, content in loaded]
-        for evaluated in evaluations:
-            audit_evaluated(evaluated, request, context, summary)
+        evaluations += [store_run(run, model, request, context, content) for run, model, content in loaded]
+        evaluate_runs(evaluations, request, context, summary)
     return evaluations, summary
 
 
 def evaluate_module(
     module: nn.Module, declared: Declared, request: Request, context: RunContext
-) -> tuple[Evaluated, RunSummary]:
+) -> tuple[list[Evaluated], RunSummary]:
     """Evaluate and audit a module of the caller. The module is frozen meanwhile and restored afterwards."""
     summary = RunSummary()
+    evaluations: list[Evaluated] = []
     with (
         stoppable(context, summary),
         frozen(module, context.device) as (frozen_module, trainable),
     ):
         run, wrapped = external_run(frozen_module, declared, trainable, context)
-        evaluated = evaluate_run(run, wrapped, request, context, summary, None)
-        audit_evaluated(evaluated, request, context, summary)
-    return evaluated, summary
+        evaluations.append(store_run(run, wrapped, request, context, None))
+        evaluate_runs(evaluations, request, context, summary)
+    return evaluations, summary
 
 
 def external_of(requested: NetworkConfig, context: RunContext) -> tuple[RunRecord, ExternalModel, bytes | None]:
@@ -248,24 +248,29 @@ class Evaluated:
     cells: tuple[EvalSpec, ...]
 
 
-def evaluate_run(
-    run: RunRecord,
-    model: ExternalModel,
-    request: Request,
-    context: RunContext,
-    summary: RunSummary,
-    content: bytes | None,
+def store_run(
+    run: RunRecord, model: ExternalModel, request: Request, context: RunContext, content: bytes | None
 ) -> Evaluated:
-    """Store the run, with its network file if ``content`` is given, and evaluate its pending cells."""
+    """Store the run, with its network file if ``content`` is given, and plan its cells."""
     cells = plan_cells(request, run.run_id, run.seed)
-    pending = unfinished(cells, context.store, context.config)
-    summary.cached += len(cells) - len(pending)
-    context.read_images_of(pending)
+    context.read_images_of(unfinished(cells, context.store, context.config))
     context.store.write_run(context.store.finished_run(run.run_id) or run, content)
-    title = f"{run.model}:{run.variant}:{run.seed}"
-    finish_cells(pending, EvaluatedModel(title, model, run.weights_sha, request.data.num_classes), context, summary)
-    add_results_of_others(pending, context, summary)
     return Evaluated(run, model, cells)
+
+
+def evaluate_runs(evaluations: Sequence[Evaluated], request: Request, context: RunContext, summary: RunSummary) -> None:
+    """Evaluate the pending cells of the runs, and audit the runs after all cells."""
+    classes, work = request.data.num_classes, []
+    for evaluated in evaluations:
+        run, pending = evaluated.run, unfinished(evaluated.cells, context.store, context.config)
+        summary.cached += len(evaluated.cells) - len(pending)
+        title = f"{run.model}:{run.variant}:{run.seed}"
+        work.append((EvaluatedModel(title, evaluated.model, run.weights_sha, classes), pending))
+    finish_cells(work, context, summary)
+    for _, pending in work:
+        add_results_of_others(pending, context, summary)
+    for evaluated in evaluations:
+        audit_evaluated(evaluated, request, context, summary)
 
 
 def audit_evaluated(found: Evaluated, request: Request, context: RunContext, summary: RunSummary) -> None:

@@ -241,8 +241,9 @@ def loop(
                 "kills": outcome.kills,
                 "cells and trainings": len(outcome.started),
                 "begun": sum(outcome.started.values()),
-                "images trained twice, per kill": trained / max(outcome.kills, 1),
-                "attack passes twice, per kill": attacked / max(outcome.kills, 1),
+                # The counters of several processes would overwrite each other.
+                "images trained twice, per kill": trained / max(outcome.kills, 1) if processes == 1 else None,
+                "attack passes twice, per kill": attacked / max(outcome.kills, 1) if processes == 1 else None,
                 "of": f"{counters.values[0]}, {counters.values[1]} in {seconds:.1f} s",
             }
         )

@@ -14,7 +14,6 @@ from bench.cli.config_options import Count, FilePath, Whole, config_options
 from bench.cli.group import cli
 from bench.cli.options import list_option
 from bench.config import RunConfig
-from bench.context import failures_as
 from bench.core.errors import BenchError, CellFailure
 from bench.core.vocabulary import Exit
 from bench.core.words import pluralize
@@ -82,6 +81,8 @@ def corrupt_command(
 
 def _generate(generated: GeneratedSet, kind: str) -> None:
     """Generate the images of all severities. Raises BenchError if a plug-in's corruption fails."""
+    from bench.context import failures_as
+
     try:
         with failures_as("corruption_error"):
             generated.images(kind, SEVERITY_LEVELS[0])

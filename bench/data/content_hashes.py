@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import stat
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -23,7 +22,7 @@ from bench.core.errors import BenchError
 from bench.core.limits import HASHES, IMAGE
 from bench.core.specs import fingerprint
 from bench.runtime.files import write_atomic
-from bench.runtime.input_files import read_input
+from bench.runtime.input_files import read_input, require_regular
 
 FORMAT: Final = 1
 SMALLEST_BYTES: Final = 2**24  # folders of fewer bytes are hashed every time, which takes less than a second
@@ -98,8 +97,7 @@ def _stamp(path: Path) -> Stamp:
         status = os.stat(path)
     except OSError as error:
         raise BenchError(f"{path} cannot be read: {error.strerror or error}.") from None
-    if not stat.S_ISREG(status.st_mode):
-        raise BenchError(f"{path} is not a regular file; remove it, or replace it by a file.")
+    require_regular(status, path, IMAGE)
     return Stamp(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev)
 
 

@@ -196,9 +196,8 @@ class CellJournal:
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.is_symlink():  # it may point to a file of the user
                 path.unlink()
-            with path.open("r+b" if path.exists() else "xb") as file:
-                file.seek(self._end)
-                file.truncate()
+            with path.open("ab") as file:
+                file.truncate(self._end)
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())

@@ -92,15 +92,23 @@ def run_cells(cells: Sequence[EvalSpec], subject: EvaluatedModel, context: RunCo
             _report(records, subject, context, summary)
 
 
-def finish_cells(cells: Sequence[EvalSpec], subject: EvaluatedModel, context: RunContext, summary: RunSummary) -> None:
-    """Evaluate ``cells`` of one run, and wait for those that other processes have claimed."""
-    context.work.plan_cells(cells)
-    while remaining := [cell for cell in cells if context.work.is_open(cell)]:
-        before = summary.evaluated + len(summary.bad)
-        run_cells(remaining, subject, context, summary)
-        remaining = [cell for cell in cells if context.work.is_open(cell)]
-        if remaining and summary.evaluated + len(summary.bad) == before:
-            context.work.wait([context.store.cell_path(c.run_id, c.cell_id) for c in remaining], context.progress)
+def finish_cells(
+    work: Sequence[tuple[EvaluatedModel, Sequence[EvalSpec]]], context: RunContext, summary: RunSummary
+) -> None:
+    """Evaluate the cells of several models, and wait at the end for those that other processes have claimed."""
+    for _, cells in work:
+        context.work.plan_cells(cells)
+    while before := _open_cells(work, context):
+        for subject, cells in work:
+            run_cells([cell for cell in cells if context.work.is_open(cell)], subject, context, summary)
+        remaining = _open_cells(work, context)
+        if remaining and len(remaining) == len(before):
+            paths = [context.store.cell_path(cell.run_id, cell.cell_id) for cell in remaining]
+            context.work.wait(paths, context.progress)
+
+
+def _open_cells(work: Sequence[tuple[EvaluatedModel, Sequence[EvalSpec]]], context: RunContext) -> list[EvalSpec]:
+    return [cell for _, cells in work for cell in cells if context.work.is_open(cell)]
 
 
 def _has_other_weights(spec: EvalSpec, subject: EvaluatedModel, context: RunContext) -> bool:

@@ -14,24 +14,25 @@ import os
 import random
 import re
 import secrets
-import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from bench.core.errors import BenchError
 from bench.core.limits import CLAIM
 from bench.core.strict_json import parse_json
+from bench.runtime.files import drop_abandoned
 from bench.runtime.input_files import read_input
 from bench.runtime.interrupt import check_stop
+from bench.runtime.processes import is_alive, machine, owner_token, start_time
 
 HEARTBEAT_S = 15.0  # seconds between two renewals of a time stamp
 STALE_S = 300.0  # NFS may show a time stamp that is 60 s old
 SUFFIX = ".claim"
+WAY_OUT = "give a folder that can be written"
 _NAME = re.compile(r"(?P<name>.+)\.(?P<generation>\d{1,9})\.claim")
 
 
@@ -112,9 +113,17 @@ def _acquire(folder: Path, name: str) -> Path | None:
     if any(not _is_stale(other) for other in others.values()):
         _delete(path)
         return None
-    for other in others.values():
-        _delete(other)
+    if others:
+        _clean_up(folder, others.values())
     return path
+
+
+def _clean_up(folder: Path, superseded: Iterable[Path]) -> None:
+    """Delete superseded claims, and the temporary files that their dead owners have left."""
+    for place in (folder, folder.parent, *(path for path in folder.parent.iterdir() if path.is_dir())):
+        drop_abandoned(place)
+    for path in superseded:
+        _delete(path)
 
 
 def _release(path: Path) -> None:
@@ -136,8 +145,8 @@ def _generations(folder: Path, name: str) -> dict[int, Path]:
 
 def _create(path: Path) -> bool:
     """Create a claim with its owner as content; return False if it exists."""
-    content = json.dumps({**_identity(), "pid": os.getpid(), "started": _started(os.getpid())}).encode()
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    content = json.dumps({**machine(), "pid": os.getpid(), "started": start_time(os.getpid())}).encode()
+    temporary = path.with_name(f".{path.name}.{owner_token()}.{secrets.token_hex(4)}.tmp")
     for attempt in range(20):  # another process may remove the empty folder
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -146,7 +155,7 @@ def _create(path: Path) -> bool:
         except OSError as error:
             if attempt == 19 or not isinstance(error, FileNotFoundError | FileExistsError):
                 _delete(temporary)
-                raise BenchError(f"cannot write {path}: {error.strerror or error}.") from error
+                raise BenchError(f"cannot write {path}: {error.strerror or error}; {WAY_OUT}.") from error
     try:
         os.link(temporary, path)
     except FileExistsError:
@@ -166,7 +175,7 @@ def _create_exclusively(path: Path, content: bytes) -> bool:
         return False
     except OSError as error:
         _delete(path)
-        raise BenchError(f"cannot write {path}: {error.strerror or error}.") from error
+        raise BenchError(f"cannot write {path}: {error.strerror or error}; {WAY_OUT}.") from error
     return True
 
 
@@ -190,10 +199,10 @@ def _is_stale(path: Path) -> bool:
     stamp that is STALE_S seconds in the future is none of the file system's clock, and no sign of life.
     """
     content = _read(path)
-    here = content is not None and all(content.get(key) == value for key, value in _identity().items())
+    here = content is not None and all(content.get(key) == value for key, value in machine().items())
     if content is not None and here:
         pid = content.get("pid")
-        return not isinstance(pid, int) or not _is_alive(pid, content.get("started"))
+        return not isinstance(pid, int) or not is_alive(pid, content.get("started"))
     try:
         return abs(_now(path.parent) - path.stat().st_mtime) > STALE_S
     except FileNotFoundError:
@@ -204,50 +213,9 @@ def _is_stale(path: Path) -> bool:
 
 def _now(folder: Path) -> float:
     """Return the time of the file system, from the time stamp of a new file."""
-    probe = folder / f".{secrets.token_hex(8)}.tmp"
+    probe = folder / f".now.{owner_token()}.{secrets.token_hex(4)}.tmp"
     try:
         probe.touch()
         return probe.stat().st_mtime
     finally:
         _delete(probe)
-
-
-def _is_alive(pid: int, started: object) -> bool:
-    """Return whether the process runs and, where the system tells, has the recorded start time."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        pass
-    current = _started(pid)
-    return current != "zombie" and (not started or not current or current == started)
-
-
-def _started(pid: int) -> str:
-    """Return the start time of a process in ticks since boot, "zombie" for a dead one, "" on systems without /proc."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-    except OSError:
-        return ""
-    return "zombie" if fields[0] in "ZX" else fields[19]
-
-
-@cache
-def _identity() -> dict[str, str]:
-    """Return what processes have in common whose process ids can be compared: host, boot and process namespace."""
-    return {"host": socket.gethostname(), "boot": _boot(), "namespace": _namespace()}
-
-
-def _boot() -> str:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
-    except OSError:
-        return ""
-
-
-def _namespace() -> str:
-    try:
-        return os.readlink("/proc/self/ns/pid")  # containers on one host have separate process ids
-    except OSError:
-        return ""

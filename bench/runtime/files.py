@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import hashlib
 import os
+import re
 import stat
 import tempfile
 from pathlib import Path
@@ -15,8 +16,10 @@ from bench.core.limits import WEIGHTS, FileKind
 from bench.core.paths import shown, unreadable
 from bench.core.strict_json import parse_json
 from bench.runtime.input_files import described, open_input, resolved, status_of
+from bench.runtime.processes import is_abandoned, owner_token
 
 PREFIX = 100  # characters of the file's name in the name of its temporary file
+_TEMPORARY = re.compile(r"\.(?P<owner>[0-9a-f]+-\d+-\d+)\.[^.]*\.tmp$")
 
 
 def write_atomic(path: Path, content: bytes, *, follow_link: bool = False) -> None:
@@ -36,7 +39,7 @@ def write_atomic(path: Path, content: bytes, *, follow_link: bool = False) -> No
         if status is not None and status.st_size == len(content) and path.read_bytes() == content:
             return  # so that stored results can be read without write permission
         path.parent.mkdir(parents=True, exist_ok=True)
-        prefix = f".{path.name[:PREFIX]}."
+        prefix = f".{path.name[:PREFIX]}.{owner_token()}."
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=prefix, suffix=".tmp", delete=False) as file:
             temporary = Path(file.name)
             file.write(content)
@@ -62,9 +65,22 @@ def check_writable(folder: Path, option: str = "--results") -> None:
     status = status_of(folder, option)
     if status is not None and not stat.S_ISDIR(status.st_mode):
         raise BenchError(f"{option} {shown(folder)} is {described(status.st_mode)}; name a folder.")
-    probe = folder / ".writable"
-    write_atomic(probe, b"")
-    probe.unlink()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(b"written")
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise BenchError(f"cannot write {shown(folder)}: {reason}; earlier results are unchanged.") from error
+    drop_abandoned(folder)
+
+
+def drop_abandoned(folder: Path) -> None:
+    """Delete temporary files in ``folder`` that processes of this machine were writing when they were killed."""
+    for path in folder.glob(".*.tmp"):
+        match = _TEMPORARY.search(path.name)
+        if match is not None and is_abandoned(match["owner"]):
+            path.unlink(missing_ok=True)
 
 
 def without_byte_order_mark(content: bytes) -> bytes:

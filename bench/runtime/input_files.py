@@ -65,10 +65,10 @@ def open_input(path: Path, kind: FileKind) -> io.BufferedReader:
     A pipe, a device or a socket is not opened, so that the call never blocks.
     """
     try:
-        _require_regular(os.stat(path), path, kind)
+        require_regular(os.stat(path), path, kind)
         descriptor = os.open(path, _FLAGS)
         try:
-            _require_regular(os.fstat(descriptor), path, kind)  # it may have been replaced in the meantime
+            require_regular(os.fstat(descriptor), path, kind)  # it may have been replaced in the meantime
             return open(descriptor, "rb")
         except BaseException:
             os.close(descriptor)
@@ -119,7 +119,8 @@ def too_large(path: Path | str, kind: FileKind, size: str) -> BenchError:
     )
 
 
-def _require_regular(status: os.stat_result, path: Path, kind: FileKind) -> None:
+def require_regular(status: os.stat_result, path: Path, kind: FileKind) -> None:
+    """Raise BenchError unless ``status`` is that of a regular file up to the limit of its ``kind``."""
     if not stat.S_ISREG(status.st_mode):
         remedy = "write its content to a file first" if stat.S_ISFIFO(status.st_mode) else "give a regular file"
         raise unreadable(path, kind.name, f"it is {described(status.st_mode)}; {remedy}")

@@ -87,9 +87,9 @@ def _code_sha(file: Path) -> str:
 
 
 def _files(names: Iterable[str]) -> list[str]:
-    """Return the files of loaded modules."""
+    """Return the files of loaded modules. Some modules name a file that does not exist, such as torch.classes."""
     files = [getattr(sys.modules[name], "__file__", None) for name in names]
-    return [file for file in files if file]
+    return [file for file in files if file and Path(file).is_file()]
 
 
 def _load(path: Path) -> None:

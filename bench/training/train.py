@@ -21,7 +21,7 @@ from bench.models.schedules import StepStats, TrainingFacts
 from bench.runtime.progress import Progress
 from bench.runtime.torch_state import own_generators
 from bench.training.lr_schedules import LR_SCHEDULES
-from bench.training.training_state import EpochProgress, TrainingState
+from bench.training.training_state import EpochProgress, TrainingState, match_layouts
 
 BODY, OUTPUT = 0, 1  # indices of the optimiser's parameter groups
 
@@ -78,6 +78,7 @@ def train(
     if spec.recipe.precision == "bf16":
         # bfloat16 convolutions are several times faster in this layout. The weights do not change.
         model.to(memory_format=torch.channels_last)
+    match_layouts(state.optimizer)
     if objective.term is not None:
         objective.term.to(device)
     rates = LR_SCHEDULES.get(spec.recipe.lr_schedule)

@@ -94,3 +94,15 @@ def _restore_moments(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor
         number, name = key.split(".", 1)
         moments.setdefault(int(number), {})[name] = value
     optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+
+
+def match_layouts(optimizer: torch.optim.Optimizer) -> None:
+    """Give the moments the memory layout of their weights.
+
+    Saved moments are contiguous. The fused optimiser pairs weights and moments by their position in memory, so that
+    with channels-last weights each weight would get the moments of another one.
+    """
+    for parameter, moments in optimizer.state.items():
+        for name, value in moments.items():
+            if value.shape == parameter.shape:
+                moments[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)

@@ -53,6 +53,7 @@ def test_outcomes_are_those_of_the_images_asked_for(tmp_path: Path) -> None:
     whole, part = cell("fgsm", correct), cell("pgd-20", correct[:2])
     for record, verdicts in ((whole, correct), (part, correct[:2])):
         store.write_cell(record, samples_of(verdicts))
+    whole, part = (store.read_cell(RUN.run_id, record.cell_id) for record in (whole, part))
     found = outcomes_on(store, [whole, part], ["3", "0"])
     assert list(found) == ["fgsm@linf-0.1"], "a cell that lacks an image says nothing of it"
     assert found["fgsm@linf-0.1"].tolist() == [True, False]

@@ -30,7 +30,7 @@ def test_csv_is_one_table_of_numbers(tmp_path: Path, bench: Callable[..., Any]) 
     assert (mine["rank"], mine["clean"], mine["robust"], mine["n"], mine["published"]) == (3, 87.0, 58.0, 10_000, False)
     (gowal,) = frame[frame["model"].str.startswith("Gowal")].to_dict("records")
     assert gowal["robust"] == 58.5
-    assert "(AutoAttack: 58.63)" in gowal["note"]
+    assert "(under AutoAttack: 58.63)" in gowal["note"]
     assert b"\r" not in out.read_bytes()
 
 

@@ -46,7 +46,7 @@ def test_any_run_is_read_again_from_a_model_card(
 
 def test_a_card_has_the_mean_of_corruptions_and_what_is_flagged(tmp_path: Path, bench: Callable[..., Any]) -> None:
     flagged = cell(RUN, attack("pgd-20"), 4000, flags=("randomised",))
-    failed = dataclasses.replace(cell(RUN, attack(), 0), status="failed", n_correct=None, n=0)
+    failed = dataclasses.replace(cell(RUN, attack(), 0), status="failed", n_correct=None, n=0, n_attacked=0)
     stored(tmp_path, cell(RUN, None, 9000), flagged, failed, *corruptions(RUN, 7000), runs=(RUN,))
     _, results = read_card(bench("export", "tiny:baseline", "--format", "huggingface", "--results", tmp_path).out)
     assert [(r.metric_name, r.metric_value) for r in results] == [
@@ -61,7 +61,7 @@ def test_a_card_has_the_mean_of_corruptions_and_what_is_flagged(tmp_path: Path, 
 def test_a_run_of_failures_has_nothing_to_export(
     tmp_path: Path, bench: Callable[..., Any], form: str, words: str
 ) -> None:
-    failed = dataclasses.replace(cell(RUN, None, 0), status="failed", n_correct=None, n=0)
+    failed = dataclasses.replace(cell(RUN, None, 0), status="failed", n_correct=None, n=0, n_attacked=0)
     stored(tmp_path, failed, runs=(RUN,))
     found = bench("export", "tiny:baseline", "--format", form, "--results", tmp_path)
     assert found.code == 2

@@ -203,6 +203,9 @@ def test_a_data_set_without_a_board_says_what_else_departs(
     )
 
 
+FAILED: dict[str, Any] = {"status": "failed", "n_correct": None, "n": 0, "n_attacked": 0}
+
+
 @pytest.mark.parametrize(
     "cells",
     [
@@ -212,7 +215,10 @@ def test_a_data_set_without_a_board_says_what_else_departs(
         [cell(RUN, None, 9000), cell(RUN, attack(params={"max_queries": 9}), 4000)],
         [cell(RUN, None, 9000), cell(RUN, attack(norm="l1", eps=12.0), 4000)],
         [cell(RUN, None, 9000), *corruptions(RUN, 4000)[1:]],
-        [cell(RUN, None, 9000), dataclasses.replace(cell(RUN, attack(), 0), status="failed", n_correct=None, n=0)],
+        [
+            cell(RUN, None, 9000),
+            dataclasses.replace(cell(RUN, attack(), 0), status="failed", n_correct=None, n=0, n_attacked=0),
+        ],
     ],
 )
 def test_a_run_without_such_a_number_is_refused(

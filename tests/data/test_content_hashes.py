@@ -188,8 +188,8 @@ def test_files_that_are_no_files(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "broken").symlink_to("nowhere")
     for name, reason in (
-        ("pipe", "not a regular file"),
-        (".", "not a regular file"),
+        ("pipe", "it is a pipe"),
+        (".", "it is a folder"),
         ("broken", "cannot be read: No such"),
     ):
         with pytest.raises(BenchError, match=reason):

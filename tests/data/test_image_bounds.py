@@ -151,7 +151,7 @@ def test_an_image_is_a_regular_file(kind: str, tmp_path: Path) -> None:
         path.mkdir()
     else:
         path.symlink_to("/dev/zero")
-    for read in (lambda: read_image(path, FITTING, fit=True), lambda: image_files.digest_files([path])):
+    for read in (lambda: read_image(path, FITTING, fit=True), lambda: image_files.digest_files([path], path.parent)):
         with bounded(seconds=2), pytest.raises(BenchError, match=rf"cannot read image .*a\.png: it is a {kind}"):
             read()
     assert not opens(path)

@@ -37,7 +37,7 @@ def corrupted(
     corruption = CorruptionSpec(**({"source": "generated", "profile": "cifar"} | of), kind=kind, severity=severity)
     spec = dataclasses.replace(record.spec, corruption=corruption, limit=n)
     record = dataclasses.replace(record, spec=spec, cell_id=spec.cell_id, created=created)
-    failed = {"status": "failed", "reason": "corruption_error", "n_correct": None, "n": 0}
+    failed = {"status": "failed", "reason": "corruption_error", "n_correct": None, "n": 0, "n_attacked": 0}
     return record if ok else dataclasses.replace(record, **failed)
 
 

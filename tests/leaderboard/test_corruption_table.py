@@ -57,7 +57,7 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
 
 @given(
     acc=st.dictionaries(st.tuples(st.sampled_from(KINDS), st.sampled_from(SEVERITIES)), st.floats(0, 1), min_size=1),
-    name=st.text(min_size=1, alphabet=st.characters(codec="utf-8", exclude_categories=["Cc"])),
+    name=st.text(min_size=1, alphabet=st.characters(codec="utf-8", exclude_categories=["Cc"])).filter(str.isprintable),
 )
 def test_any_table_is_read_again_exactly(tmp_path_factory: pytest.TempPathFactory, acc: Accuracies, name: str) -> None:
     path = tmp_path_factory.mktemp("any") / "corruptions.csv"
@@ -126,7 +126,7 @@ def test_a_damaged_file_is_not_read(tmp_path: Path, content: str, message: str) 
 
 def test_a_missing_or_binary_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "none.csv"
-    with pytest.raises(BenchError, match=r"none\.csv is not readable"):
+    with pytest.raises(BenchError, match=r"cannot read table .*none\.csv"):
         read_corruptions(path)
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(BenchError, match=r"none\.csv is not readable"):

@@ -33,7 +33,7 @@ def within_class_variability(latents: Tensor, labels: Tensor) -> float:
 QUICK = ("--corruptions", "none", "--no-diagnose", "--audit", "none")  # the test measures itself
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_lpc_collapses_and_stays_accurate(bench: Callable[..., Any], tmp_path: Path) -> None:
     """Seen: NC1 0.0077 against 0.044, variation of ‖z‖ 0.049 against 0.121, accuracy 98.8 % against 99.0 %."""
     outcome = bench("run", "--models", "resnet18", "--attacks", "none", *QUICK, "--results", tmp_path, "--json")
@@ -78,7 +78,7 @@ def replace_schedule() -> Iterator[Callable[[str, ScheduleEntry], None]]:
         SCHEDULES.register(name, entry, origin=origin)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_capped_gamma_keeps_what_the_published_one_destroys(
     bench: Callable[..., Any], tmp_path: Path, replace_schedule: Callable[[str, ScheduleEntry], None]
 ) -> None:

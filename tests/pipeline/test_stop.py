@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from torch import Tensor
+from torch import Tensor, nn
 
+from bench.api import FailedCellsWarning, evaluate
 from bench.evaluation.pass_counter import CountingModel
 from bench.runtime import interrupt
 
@@ -58,7 +59,7 @@ def test_a_time_budget_exits_with_success_and_names_the_command(
 ) -> None:
     clock = interrupt.time.monotonic
     start = clock()
-    monkeypatch.setattr(interrupt.time, "monotonic", lambda: start + 3600 * (clock() - start))
+    monkeypatch.setattr(interrupt.time, "monotonic", lambda: start + 36000 * (clock() - start))
     stopped = run(*ARGUMENTS, "--time-budget", "1h")
     assert stopped.code == 0
     assert "stopped by the time budget of 1h; to continue: bench run" in stopped.err
@@ -69,3 +70,24 @@ def test_another_time_budget_is_one_sentence(run: Bench) -> None:
     outcome = run(*ARGUMENTS, "--time-budget", "soon")
     assert outcome.code == 2
     assert "time budget 'soon' is no duration" in outcome.err
+
+
+def test_a_time_budget_of_the_api_warns_and_returns_the_rows_so_far(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second call continues, and its rows are complete."""
+    module = nn.Sequential(nn.Flatten(), nn.Linear(192, 10))
+    options: dict[str, Any] = {"attacks": "fgsm,pgd-5", "eps": "0.1", "limit": 20, "corruptions": "none"}
+    options |= {"results": tmp_path, "name": "net", "audit": "none"}
+    clock = interrupt.time.monotonic
+    with monkeypatch.context() as patch:
+        calls = [0]
+
+        def late() -> float:
+            calls[0] += 1
+            return clock() + (7200 if calls[0] > 3 else 0)
+
+        patch.setattr(interrupt.time, "monotonic", late)
+        with pytest.warns(FailedCellsWarning, match="stopped by the time budget of 1h"):
+            rows = evaluate(module, **options, time_budget="1h")
+    assert len(rows) < len(evaluate(module, **options))

@@ -19,7 +19,7 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_networks_that_are_trained_anew_pass_the_committed_baseline(tmp_path: Path) -> None:
     """On another machine their weights differ, and the gate compares seeds."""
     trained = run("run", "--config", "examples/ci-smoke.toml", "--results", tmp_path)

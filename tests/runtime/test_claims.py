@@ -14,6 +14,7 @@ import pytest
 from bench.core.errors import BenchError
 from bench.runtime import claims
 from bench.runtime.claims import Claims, owner_of
+from bench.runtime.processes import machine, start_time
 
 
 def claim_of(folder: Path, generation: int = 0, **changes: object) -> Path:
@@ -54,7 +55,7 @@ def test_a_claim_is_released_after_an_error(tmp_path: Path) -> None:
 
 
 def test_a_claim_of_a_dead_process_is_recovered(tmp_path: Path) -> None:
-    old = claim_of(tmp_path / "claims", 3, **claims._identity(), pid=dead_process())
+    old = claim_of(tmp_path / "claims", 3, **machine(), pid=dead_process())
     with Claims().claim(tmp_path / "claims", "work") as mine:
         assert mine
         assert not old.exists()
@@ -62,12 +63,12 @@ def test_a_claim_of_a_dead_process_is_recovered(tmp_path: Path) -> None:
 
 
 def test_a_claim_of_an_earlier_process_with_the_same_id_is_recovered(tmp_path: Path) -> None:
-    claim_of(tmp_path / "claims", **claims._identity(), pid=os.getpid(), started="1")
+    claim_of(tmp_path / "claims", **machine(), pid=os.getpid(), started="1")
     assert is_free(tmp_path / "claims")
 
 
 def test_a_live_process_is_never_superseded(tmp_path: Path) -> None:
-    path = claim_of(tmp_path / "claims", **claims._identity(), pid=os.getpid(), started=claims._started(os.getpid()))
+    path = claim_of(tmp_path / "claims", **machine(), pid=os.getpid(), started=start_time(os.getpid()))
     os.utime(path, (0, 0))
     assert not is_free(tmp_path / "claims")
 
@@ -110,7 +111,7 @@ def test_of_many_threads_one_has_the_claim_at_a_time(
     if not links:
         monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError("no hard links")))
     folder = tmp_path / "claims"
-    claim_of(folder, **claims._identity(), pid=dead_process())
+    claim_of(folder, **machine(), pid=dead_process())
     inside, most, turns = [0], [0], [0]
 
     def work() -> None:

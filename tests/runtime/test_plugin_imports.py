@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.core.errors import BenchError
-from bench.runtime.plugin import content_sha
+from bench.runtime.plugin import content_sha, load_plugins
 from bench.runtime.stale_bytecode import drop_stale
 
 FILES = {
@@ -102,6 +102,15 @@ def test_code_that_runs_is_the_code_that_is_hashed(tmp_path: Path) -> None:
         done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
         assert done.stdout == f"{value}\n"
     assert list(tmp_path.glob("__pycache__/helper_of_this_test.*")), "bytecode is written, so that it can be stale"
+
+
+def test_a_module_that_names_a_missing_file_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For example, torch.classes names the file _classes.py, which looks like a file in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    code = "import sys, types\nsys.modules['missing'] = types.ModuleType('missing')\n"
+    Path("plug.py").write_text(code + "sys.modules['missing'].__file__ = 'missing.py'\n")
+    load_plugins([Path("plug.py")])
+    del sys.modules["missing"]
 
 
 def test_bytecode_that_cannot_be_deleted_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

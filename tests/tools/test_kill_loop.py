@@ -21,7 +21,7 @@ def test_two_processes_survive_kills_and_signals() -> None:
     assert "all tables are equal" in loop("--kills", "3", "--processes", "2", "--signals", "KILL,TERM,INT")
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("processes", ["1", "10"])
 def test_many_kills(processes: str) -> None:
     assert "all tables are equal" in loop("--kills", "50", "--processes", processes)

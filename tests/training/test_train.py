@@ -18,7 +18,7 @@ from bench.data.augment import augment
 from bench.data.tensors import as_inputs
 from bench.models.auxiliary_losses import Batch
 from bench.models.build import build_classifier
-from bench.models.classifier import freeze
+from bench.models.classifier import Classifier, freeze
 from bench.models.objective import Objective
 from bench.models.schedules import GammaState, StepStats
 from bench.runtime.progress import Progress
@@ -201,6 +201,26 @@ def test_a_resumed_training_is_the_same_training(variant: VariantSpec, after: tu
     restore_state(state, interrupted(spec, after))
     assert (len(state.history), state.epoch.batches) == after
     assert train(model, some_images(), spec, objective, CPU, Progress(), state=state) == history
+    for (name, a), b in zip(whole.state_dict().items(), model.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name
+
+
+def convolutions() -> Classifier:
+    model = some_model()
+    layers = [nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 2, 3, padding=1)]
+    model.backbone = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten())
+    return model
+
+
+def test_a_resumed_training_in_bfloat16_is_the_same_training() -> None:
+    """Its weights are channels-last, and its saved moments are not."""
+    spec = some_spec(precision="bf16")
+    whole, model, objective = convolutions(), convolutions(), some_objective(spec)
+    saved: list[bytes] = []
+    train(whole, some_images(), spec, objective, CPU, Progress(), after_batch=lambda s: saved.append(dump_state(s)))
+    state = begin(model, spec, objective)
+    restore_state(state, saved[0])
+    train(model, some_images(), spec, objective, CPU, Progress(), state=state)
     for (name, a), b in zip(whole.state_dict().items(), model.state_dict().values(), strict=True):
         assert torch.equal(a, b), name
 

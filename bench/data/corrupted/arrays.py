@@ -27,6 +27,7 @@ from bench.core import limits
 from bench.core.errors import BenchError
 from bench.core.strict_json import parse_json
 from bench.runtime.input_files import is_file, read_input
+from bench.runtime.processes import owner_token
 
 MEGABYTE: Final = 10**6
 MAX_HEADER: Final = 1 << 16  # bytes; numpy itself refuses headers of more than 10,000 characters
@@ -46,7 +47,7 @@ def write_array(path: Path, blocks: Iterable[NDArray[Any]], shape: tuple[int, ..
     killed processes. Raises BenchError if the folder cannot be written or the disk is full. The temporary file is
     deleted in this case.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    temporary = path.with_name(f".{path.name}.{owner_token()}.{secrets.token_hex(4)}.tmp")
     digest = hashlib.sha256()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
