@@ -64,8 +64,13 @@ def cell_record(run: RunRecord, attack: str, correct: list[bool]) -> EvalRecord:
     )  # fmt: skip
 
 
-def samples_of(correct: list[bool]) -> list[Sample]:
-    return [Sample(str(i), 1, 1, int(right), None if right else 0.1) for i, right in enumerate(correct)]
+def samples_of(correct: list[bool], majority: int | None = None) -> list[Sample]:
+    """Outcomes of an attack; the first ``majority`` images, by default all, are of class 1, the others of their own."""
+    labels = [1 if majority is None or i < majority else i + 2 for i in range(len(correct))]
+    return [
+        Sample(str(i), label, label, label if right else 0, None if right else 0.1)
+        for i, (label, right) in enumerate(zip(labels, correct, strict=True))
+    ]
 
 
 def audit_record(

@@ -28,6 +28,7 @@ TABLE = FileKind("table", 32 * MB)  # CSV files
 RECORD = FileKind("record", 16 * MB)  # JSON files of a results folder
 OUTCOMES = FileKind("outcomes", 128 * MB)  # one line per image
 CLAIM = FileKind("claim", 10_000)
+HASHES = FileKind("cache of hashes", 1 * GB)  # 200 bytes per image of a folder
 MANIFEST = FileKind("manifest", 10 * MB)
 PLUGIN = FileKind("plugin", 10 * MB)
 MODULE = FileKind("module", 10 * MB)  # Python file with a function that builds a network

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from bench.core.errors import BenchError
-from bench.core.limits import IMAGE
+from bench.core.limits import HASHES, IMAGE
 from bench.core.specs import fingerprint
 from bench.runtime.files import write_atomic
 from bench.runtime.input_files import read_input, require_regular
@@ -135,11 +135,11 @@ class _Cache:
         if self._path is None:
             return {}
         try:
-            content = json.loads(self._path.read_bytes())
+            content = json.loads(read_input(self._path, HASHES))
             files = content.pop("files")
             sha = content.pop("sha256")
             return files if isinstance(files, dict) and content == self._header and sha == fingerprint(files) else {}
-        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        except (BenchError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
             return {}
 
 

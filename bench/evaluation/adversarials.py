@@ -178,10 +178,12 @@ def parse_adversarials(content: bytes, cell_id: str, weights_sha: str, *, where:
     return Adversarials(ids, images, predictions)
 
 
-def _content_problem(images: Tensor, predictions: Tensor, ids: Sequence[str]) -> str:
+def _content_problem(images: Tensor, predictions: Tensor, ids: object) -> str:
     """Return the first problem with types, shapes or ids, or an empty string."""
     if images.dtype not in TYPES.values() or images.ndim != 4 or predictions.dtype != torch.int64:
         return f"has {images.dtype} images {tuple(images.shape)} and {predictions.dtype} predictions"
+    if not isinstance(ids, list) or not all(isinstance(name, str) for name in ids):
+        return "has ids that are no list of texts"
     if tuple(predictions.shape) != (len(images),) or len(ids) != len(images):
         return f"has {len(images)} images, {len(ids)} ids and predictions {tuple(predictions.shape)}"
     return "" if len(set(ids)) == len(ids) else "has an image id twice"

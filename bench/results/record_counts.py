@@ -1,10 +1,14 @@
-"""Check that the counts in a record are possible: not negative, and no part larger than its whole."""
+"""Check that the counts in a record are possible, and that they agree with the outcomes per image."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+
+import numpy as np
 
 from bench.core.records import AuditRecord, BudgetAudit, DiagnosisRecord, EvalRecord, RunRecord
+from bench.results.chance_level import majority_of
+from bench.results.per_image import Sample
 
 Bound = tuple[str, float | None, float | None]  # name, value, maximum; None: unknown, no maximum
 
@@ -18,6 +22,25 @@ def counts_problem(record: RunRecord | EvalRecord | DiagnosisRecord | AuditRecor
             return f"its field {name} is {value}, above {maximum}"
     if isinstance(record, EvalRecord) and record.status == "ok" and (record.n < 1 or record.n_correct is None):
         return "it has status ok but no images"
+    return ""
+
+
+def outcomes_problem(record: EvalRecord, samples: Sequence[Sample]) -> str:
+    """Return the first contradiction between an ok record and its outcomes as a clause; empty if there is none.
+
+    The numbers of images and of correct images are not compared here.
+    """
+    if any(sample.clean_pred != sample.label == sample.adv_pred for sample in samples):
+        return "an image that is misclassified without an attack is counted as robust"
+    if record.n_majority is None:
+        return ""
+    predicted, labels = (np.array(values) for values in zip(*((s.clean_pred, s.label) for s in samples), strict=True))
+    found = majority_of(predicted, labels)
+    if (record.n_majority, record.n_correct_majority) not in ((found.n, found.n_correct), (found.n, None)):
+        return (
+            f"{found.n} images are of the most frequent class, {found.n_correct} of them correct, but the record says "
+            f"{record.n_majority} and {record.n_correct_majority}"
+        )
     return ""
 
 

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from bench.core.errors import BenchError
 from bench.core.records import AuditRecord, DiagnosisRecord, EvalRecord, RunRecord
 from bench.core.seals import SEAL, seal_problem, sealed
-from bench.core.specs import ID_LENGTH
+from bench.core.specs import ID_LENGTH, TrainSpec
 from bench.core.strict_json import parse_json
 from bench.results.record_counts import counts_problem
 
@@ -72,7 +72,8 @@ def record_of(kind: type[R], data: dict[str, Any], *, where: str) -> R:
 def check_identity(record: Record, path: Path) -> None:
     """Raise BenchError unless the id of a record matches its content and its path.
 
-    The id is the hash of the spec. The check detects records that were edited by hand or copied to another path.
+    The id is the hash of the spec. The check detects records that were edited by hand or copied to another path, and
+    records that state another model, data set or recipe than their spec.
     """
     if isinstance(record, RunRecord):
         path_id, record_id, content_id = (
@@ -87,9 +88,32 @@ def check_identity(record: Record, path: Path) -> None:
         path_id = content_id = f"{path.parent.parent.name} on {path.stem}"
         record_id = f"{record.run_id} on {record.data_sha[:ID_LENGTH]}"
     else:
-        path_id, record_id, content_id = path.stem, record.cell_id, record.spec.cell_id
+        cell = record.spec
+        path_id = f"{path.stem} of run {path.parent.parent.name}"
+        record_id, content_id = (f"{name} of run {cell.run_id}" for name in (record.cell_id, cell.cell_id))
     if not path_id == record_id == content_id:
         raise BenchError(
             f"{path}: the ids of its path ({path_id}), its record ({record_id}) and its content ({content_id}) differ; "
             f"{WAY_OUT}"
         )
+    if isinstance(record, RunRecord) and record.spec is not None:
+        _check_spec(record, record.spec, path)
+
+
+def _check_spec(record: RunRecord, spec: TrainSpec, path: Path) -> None:
+    """Raise BenchError if a field that repeats a part of the spec has another value."""
+    repeated = {
+        "dataset": spec.data.name,
+        "model": spec.model.name,
+        "variant": spec.variant,
+        "seed": spec.seed,
+        "config_sha": spec.config_sha,
+        "train_sha": spec.data.train_sha,
+        "epochs": spec.recipe.epochs,
+    }
+    for name, value in repeated.items():
+        if getattr(record, name) != value:
+            raise BenchError(
+                f"{path} is inconsistent: its field {name} is {getattr(record, name)!r}, but its spec says {value!r}; "
+                f"{WAY_OUT}"
+            )

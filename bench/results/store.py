@@ -27,7 +27,7 @@ from bench.core.seals import as_written, sha_of, with_hash, without_hash
 from bench.core.sources import STORED_AS
 from bench.core.specs import ID_LENGTH, Encoding
 from bench.results.per_image import Sample, dump_samples, parse_samples
-from bench.results.record_counts import counts_problem
+from bench.results.record_counts import counts_problem, outcomes_problem
 from bench.results.record_files import R, check_identity, dump_record, parse_sealed, record_of
 from bench.runtime.files import file_sha, write_atomic
 from bench.runtime.input_files import exists, read_input
@@ -304,6 +304,9 @@ def _check_counts(record: EvalRecord, samples: Sequence[Sample], path: Path) -> 
             f"{path} has {correct} correct of {len(samples)} images, but its record says {record.n_correct} of "
             f"{record.n}; delete both files and run again."
         )
+    problem = outcomes_problem(record, samples)
+    if problem:
+        raise BenchError(f"{path} contradicts its record: {problem}; delete both files and run again.")
 
 
 def _matches(name: str, record: RunRecord) -> bool:

@@ -22,14 +22,15 @@ PREFIX = 100  # characters of the file's name in the name of its temporary file
 _TEMPORARY = re.compile(r"\.(?P<owner>[0-9a-f]+-\d+-\d+)\.[^.]*\.tmp$")
 
 
-def write_atomic(path: Path, content: bytes) -> None:
+def write_atomic(path: Path, content: bytes, *, follow_link: bool = False) -> None:
     """Write ``content`` to ``path`` atomically: an existing file is replaced after all content is on disk.
 
-    Symbolic links are followed, and the permissions of an existing file are kept. Raises BenchError if the folder
-    cannot be written, if the disk is full, or if ``path`` is a device, a pipe or a folder. In these cases no temporary
-    file remains. For a file that a user names, use :func:`bench.runtime.output_files.write_output`.
+    The permissions of an existing file are kept. A symbolic link is replaced by a file, because a results folder from
+    elsewhere may link to any file of the user. With ``follow_link`` the file behind it is replaced. Raises BenchError
+    if the folder cannot be written, if the disk is full, or if ``path`` is a device, a pipe or a folder. In these cases
+    no temporary file remains. For a file that a user names, use :func:`bench.runtime.output_files.write_output`.
     """
-    path = resolved(path)
+    path = resolved(path) if follow_link else resolved(path.parent) / path.name
     status = status_of(path)
     if status is not None and not stat.S_ISREG(status.st_mode):
         raise BenchError(f"cannot write {shown(path)}: it is not a regular file; name a file.")

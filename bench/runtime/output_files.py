@@ -74,7 +74,7 @@ def write_output(path: Path, content: bytes, option: str, *, inputs: Iterable[Pa
     """
     check_output(path, option, inputs=inputs)
     if not _written_in_place(path, content, option):
-        write_atomic(path, content)
+        write_atomic(path, content, follow_link=True)
 
 
 def append_output(path: Path, text: str, option: str, *, inputs: Iterable[Path | None] = ()) -> None:

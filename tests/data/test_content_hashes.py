@@ -194,3 +194,17 @@ def test_files_that_are_no_files(tmp_path: Path) -> None:
     ):
         with pytest.raises(BenchError, match=reason):
             hash_files([tmp_path / name], tmp_path)
+
+
+def test_a_cache_file_of_another_kind_is_no_cache(files: list[Path], digest: Counted) -> None:
+    hash_files(files, files[0].parent, digest=digest)
+    folder = cache_folder()
+    assert folder is not None
+    (cache,) = folder.glob("*.json")
+    with cache.open("wb") as file:
+        file.truncate(10**13)  # sparse
+    hash_files(files, files[0].parent, digest=digest)
+    cache.unlink()
+    os.mkfifo(cache)  # would block whoever opens it
+    assert hash_files(files, files[0].parent, digest=digest)[0] == [sha("aaaaa"), sha("bbbbb")]
+    assert digest.calls == 6

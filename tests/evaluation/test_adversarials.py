@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import itertools
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,14 @@ def test_files_are_read_strictly() -> None:
     for wrong in (*contents, content[:-1], content[:20], b"", save({"images": stored.images}), b"{}" * 20):
         with pytest.raises(BenchError, match=r"^x "):
             parse_adversarials(wrong, "cell", "weights", where="x")
+
+
+@pytest.mark.parametrize("ids", [5, None, [["a"], ["b"]], {"a": 1, "b": 2}, "ab", [1, 2]])
+def test_odd_ids_are_refused(ids: Any) -> None:
+    facts = {"cell_id": "cell", "weights_sha": "weights", "ids": ids}
+    tensors = {"images": torch.zeros(2, 3, 4, 4), "predictions": torch.zeros(2, dtype=torch.int64)}
+    with pytest.raises(BenchError, match="has ids that are no list of texts"):
+        parse_adversarials(save(tensors, {"facts": json.dumps(facts)}), "cell", "weights", where="x")
 
 
 @pytest.mark.parametrize("encoding", ["float32", "uint8"])

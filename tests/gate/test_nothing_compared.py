@@ -82,7 +82,9 @@ def guessing(store: Store) -> Store:
     """State that half of the images are of one class."""
     for found in store.runs():
         for record in store.cells(found.run_id):
-            store.write_cell(dataclasses.replace(record, n_majority=record.n // 2), store.read_samples(record))
+            correct = [sample.correct for sample in store.read_samples(record)]
+            half = record.n // 2
+            store.write_cell(dataclasses.replace(record, n_majority=half), samples_of(correct, half))
     return store
 
 

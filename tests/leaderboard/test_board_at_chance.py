@@ -43,7 +43,7 @@ def write(
         correct = [True] * right + [False] * (N - right)
         said = {"notes": notes if attack == "clean" else (), "n_majority": n_majority}
         record = dataclasses.replace(cell_record(run, attack, correct), **said)
-        store.write_cell(record, samples_of(correct))
+        store.write_cell(record, samples_of(correct, n_majority))
 
 
 @pytest.fixture

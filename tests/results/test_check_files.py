@@ -129,3 +129,14 @@ def test_a_run_without_a_stored_network(store: Store) -> None:
     store.write_run(failed, None)
     report = check_files(store)
     assert (report.problems, report.n_runs, len(report.runs)) == ([], 4, 2)
+
+
+@pytest.mark.parametrize("name", ["../../elsewhere", "/etc/passwd", "a\0b", "x" * 300])
+def test_a_manifest_names_files_of_its_own_folder_only(tmp_path: Path, name: str) -> None:
+    store, folder = Store(tmp_path / "results"), tmp_path / "results" / "corrupted" / "0"
+    folder.mkdir(parents=True)
+    (tmp_path / "elsewhere").write_text("")
+    entry = {"set": "s", "sha256": "x"}
+    (folder / "manifest.json").write_text(json.dumps({"files": {name: entry, "fog.npy": entry}}))
+    (folder / "fog.npy").write_text("")
+    assert [Path(problem.split()[0]) for problem in check_files(store).problems] == [folder / "fog.npy"]

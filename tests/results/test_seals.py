@@ -15,6 +15,7 @@ from bench.core.errors import BenchError
 from bench.core.records import EvalRecord
 from bench.core.seals import SEAL, as_written, sealed, sha_of
 from bench.leaderboard.write_tables import write_tables
+from bench.results.per_image import Sample
 from bench.results.record_files import dump_record, parse_record
 from bench.results.store import Store
 
@@ -204,3 +205,42 @@ def test_a_changed_bit_in_the_state_of_a_training_is_found(tmp_path: Path) -> No
         path.write_bytes(damaged)
         with pytest.raises(BenchError, match="Delete it to restart the training"):
             store.read_training("run")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("model", "resnet152"), ("variant", "lpc"), ("dataset", "cifar10"), ("seed", 3), ("epochs", 200)],
+)
+def test_a_run_that_contradicts_its_spec_is_refused(tmp_path: Path, name: str, value: object) -> None:
+    store, run = Store(tmp_path), run_record()
+    store.write_run(run, None)
+    store.run_path(run.run_id).write_bytes(dump_record(dataclasses.replace(run, **{name: value})))  # type: ignore[arg-type]
+    with pytest.raises(BenchError, match=f"its field {name} is {value!r}, but its spec says"):
+        store.runs()
+
+
+def test_a_cell_of_another_run_is_refused(tmp_path: Path) -> None:
+    """Its outcomes would be read from the folder of the other run, or from outside of the results folder."""
+    store, run = Store(tmp_path), run_record()
+    cell = cell_record(run, "fgsm", [True])
+    spec = dataclasses.replace(cell.spec, run_id="../../elsewhere")
+    path = store.cell_path(run.run_id, spec.cell_id)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(dump_record(dataclasses.replace(cell, spec=spec, cell_id=spec.cell_id)))
+    with pytest.raises(BenchError, match="the ids of its path"):
+        store.cells(run.run_id)
+
+
+@pytest.mark.parametrize("counts", [{"n_majority": 1}, {"n_majority": 2, "n_correct_majority": 0}])
+def test_a_majority_that_contradicts_the_outcomes_is_refused(tmp_path: Path, counts: dict[str, int]) -> None:
+    """A model at chance would be ranked."""
+    store, run = Store(tmp_path), run_record()
+    cell = store.write_cell(cell_record(run, "clean", [True, False, True]), samples_of([True, False, True], 2))
+    with pytest.raises(BenchError, match="2 images are of the most frequent class, 2 of them correct"):
+        store.read_samples(dataclasses.replace(cell, **counts))
+
+
+def test_a_misclassified_image_is_never_robust(tmp_path: Path) -> None:
+    store, run = Store(tmp_path), run_record()
+    with pytest.raises(BenchError, match="misclassified without an attack is counted as robust"):
+        store.write_cell(cell_record(run, "fgsm", [True]), [Sample("0", 1, 2, 1, None)])

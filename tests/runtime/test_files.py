@@ -42,6 +42,19 @@ def test_devices_and_pipes_are_refused_and_links_are_followed(tmp_path: Path) ->
     assert stat.S_ISFIFO(pipe.stat().st_mode)
     (tmp_path / "file").write_bytes(b"old")
     (tmp_path / "link").symlink_to(tmp_path / "file")
-    write_atomic(tmp_path / "link", b"new")
+    write_atomic(tmp_path / "link", b"new", follow_link=True)
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "file").read_bytes() == b"new"
+
+
+def test_a_link_in_a_results_folder_is_replaced_and_its_target_stays(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_bytes(b"content")
+    for name in ("results.csv", ".writable"):
+        (tmp_path / name).symlink_to(tmp_path / "precious")
+    write_atomic(tmp_path / "results.csv", b"new")
+    check_writable(tmp_path)
+    assert (tmp_path / "precious").read_bytes() == b"content"
+    assert (tmp_path / "results.csv").read_bytes() == b"new"
+    (tmp_path / "folder").symlink_to(tmp_path)
+    write_atomic(tmp_path / "folder" / "results.csv", b"newer")
+    assert (tmp_path / "results.csv").read_bytes() == b"newer"

@@ -11,6 +11,7 @@ import io
 import itertools
 import math
 import os
+import re
 import secrets
 import time
 from collections.abc import Iterable
@@ -127,6 +128,7 @@ def _bytes_of(block: NDArray[Any], dtype: DTypeLike) -> bytes:
 
 
 MANIFEST: Final = "manifest.json"
+_FILE_NAME: Final = re.compile(r"[^/\\\x00]{1,60}")
 
 
 class Entry(NamedTuple):
@@ -152,10 +154,16 @@ def raw_entries(folder: Path) -> dict[str, Any]:
 
 
 def entries(folder: Path) -> dict[str, Entry]:
-    """Return the manifest's entries of files that exist in the folder. Entries in another format are ignored."""
+    """Return the manifest's entries of files that exist in the folder.
+
+    Entries in another format are ignored, and so are names that are no names of files, such as ``../labels.npy``.
+    """
     candidates = {name: entry for name, entry in raw_entries(folder).items() if isinstance(entry, dict)}
     return {
         name: Entry(entry["set"], entry["sha256"])
         for name, entry in sorted(candidates.items())
-        if isinstance(entry.get("set"), str) and isinstance(entry.get("sha256"), str) and is_file(folder / name)
+        if _FILE_NAME.fullmatch(name)
+        and isinstance(entry.get("set"), str)
+        and isinstance(entry.get("sha256"), str)
+        and is_file(folder / name)
     }
