@@ -78,6 +78,7 @@ def train(
     if spec.recipe.precision == "bf16":
         # bfloat16 convolutions are several times faster in this layout. The weights do not change.
         model.to(memory_format=torch.channels_last)
+        _match_layout(state.optimizer)
     if objective.term is not None:
         objective.term.to(device)
     rates = LR_SCHEDULES.get(spec.recipe.lr_schedule)
@@ -91,6 +92,17 @@ def train(
             stage.advance(len(images), accuracy=state.history[-1].accuracy)
     model.to(memory_format=torch.contiguous_format)  # evaluate in the same layout as after loading the stored weights
     return state.history
+
+
+def _match_layout(optimizer: torch.optim.Optimizer) -> None:
+    """Give restored moments the memory layout of their weights.
+
+    The fused optimiser reads both by their position in memory, so that another layout gives other weights.
+    """
+    for parameter, moments in optimizer.state.items():
+        for name, value in moments.items():
+            if value.shape == parameter.shape:
+                moments[name] = torch.empty_like(parameter).copy_(value)
 
 
 def _train_epoch(

@@ -18,7 +18,7 @@ from bench.data.augment import augment
 from bench.data.tensors import as_inputs
 from bench.models.auxiliary_losses import Batch
 from bench.models.build import build_classifier
-from bench.models.classifier import freeze
+from bench.models.classifier import Classifier, Normalize, freeze
 from bench.models.objective import Objective
 from bench.models.schedules import GammaState, StepStats
 from bench.runtime.progress import Progress
@@ -202,6 +202,30 @@ def test_a_resumed_training_is_the_same_training(variant: VariantSpec, after: tu
     assert (len(state.history), state.epoch.batches) == after
     assert train(model, some_images(), spec, objective, CPU, Progress(), state=state) == history
     for (name, a), b in zip(whole.state_dict().items(), model.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name
+
+
+def some_convolutions() -> Classifier:
+    torch.manual_seed(0)
+    backbone = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Conv2d(8, 6, 3), nn.Flatten())
+    return Classifier(Normalize((0.5,) * 3, (0.25,) * 3), backbone, nn.Identity(), nn.Linear(24, 3))
+
+
+@pytest.mark.parametrize("after", [(1, 0), (2, 1)])
+def test_a_resumed_training_in_bfloat16_is_the_same_training(after: tuple[int, int]) -> None:
+    """Weights are in channels-last layout there, and the saved moments are not."""
+    spec = some_spec(epochs=4, precision="bf16")
+    whole, resumed = some_convolutions(), some_convolutions()
+    saved: dict[tuple[int, int], bytes] = {}
+
+    def keep(state: TrainingState) -> None:
+        saved[len(state.history), state.epoch.batches] = dump_state(state)
+
+    history = train(whole, some_images(), spec, some_objective(spec), CPU, Progress(), after_batch=keep)
+    state = begin(resumed, spec, some_objective(spec))
+    restore_state(state, saved[after])
+    assert train(resumed, some_images(), spec, some_objective(spec), CPU, Progress(), state=state) == history
+    for (name, a), b in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
         assert torch.equal(a, b), name
 
 
