@@ -52,7 +52,7 @@ Failures = Literal["warn", "raise", "ignore"]
 
 
 class FailedCellsWarning(UserWarning):
-    """Warning that some cells, a diagnosis or an audit failed. The rows of failed cells hold no accuracy."""
+    """Warning that cells, a diagnosis or an audit failed or are missing. The rows of failed cells hold no accuracy."""
 
 
 def run(
@@ -157,11 +157,11 @@ def evaluate(
             write_config(config, config.results / EVALUATE_FILE, networks=[as_toml(entry) for entry in networks])
         context = RunContext.of(config, data, eps_texts=request.eps_texts, progress=progress)
         if declared is not None and isinstance(network, nn.Module):
-            evaluated, summary = evaluate_module(network, declared, request, context)
+            evaluations, summary = evaluate_module(network, declared, request, context)
         else:
-            (evaluated,), summary = evaluate_networks(networks, request, context)
+            evaluations, summary = evaluate_networks(networks, request, context)
         write_tables(context.store, config)
-        rows = _rows([(evaluated.run, evaluated.cells)], context.store)
+        rows = _rows([(evaluated.run, evaluated.cells) for evaluated in evaluations], context.store)
     _report(rows, summary, failures)
     return rows
 
@@ -222,12 +222,15 @@ def _report(rows: pd.DataFrame, summary: RunSummary, failures: Failures) -> None
     """Issue a FailedCellsWarning or raise BenchError for cells without a result, depending on ``failures``.
 
     Skipped cells count as failed, because their training or the attack that filters their images failed. If all cells
-    are ok, a failed diagnosis or audit is reported.
+    are ok, a failed diagnosis or audit is reported. The end of the time budget is reported first, because rows are
+    missing then.
     """
     failed = rows[rows["status"] != "ok"]
-    if failures == "ignore" or (failed.empty and not summary.bad):
+    if failures == "ignore" or (failed.empty and not summary.bad and summary.stopped is None):
         return
-    if failed.empty:
+    if summary.stopped is not None:
+        text = f"stopped by {summary.stopped.reason}: results are missing; the same call continues in a results folder"
+    elif failed.empty:
         text = summary.bad[0]
     else:
         first, cells = failed.iloc[0], pluralize(len(rows), "cell")

@@ -188,13 +188,16 @@ def evaluate_networks(
     """Load, evaluate and audit networks that were trained elsewhere.
 
     All networks are loaded first, so that an invalid file stops the command before any attack. All networks are
-    evaluated before the first audit, because the audit uses adversarial images of the paired baseline.
+    evaluated before the first audit, because the audit uses adversarial images of the paired baseline. If a stop is
+    requested, the networks are returned with all requested cells. They are empty if the stop came before the first one.
     """
     summary = RunSummary()
     evaluations: list[Evaluated] = []
     with stoppable(context, summary):
         loaded = [external_of(network, context) for network in networks]
-        evaluations = [evaluate_run(run, model, request, context, summary, content) for run, model, content in loaded]
+        evaluations = [planned(run, model, request) for run, model, _ in loaded]
+        for evaluated, (_, _, content) in zip(evaluations, loaded, strict=True):
+            evaluate_run(evaluated, request, context, summary, content)
         for evaluated in evaluations:
             audit_evaluated(evaluated, request, context, summary)
     return evaluations, summary
@@ -202,17 +205,22 @@ def evaluate_networks(
 
 def evaluate_module(
     module: nn.Module, declared: Declared, request: Request, context: RunContext
-) -> tuple[Evaluated, RunSummary]:
-    """Evaluate and audit a module of the caller. The module is frozen meanwhile and restored afterwards."""
+) -> tuple[list[Evaluated], RunSummary]:
+    """Evaluate and audit a module of the caller. The module is frozen meanwhile and restored afterwards.
+
+    Returns a list as :func:`evaluate_networks`.
+    """
     summary = RunSummary()
+    evaluations: list[Evaluated] = []
     with (
         stoppable(context, summary),
         frozen(module, context.device) as (frozen_module, trainable),
     ):
         run, wrapped = external_run(frozen_module, declared, trainable, context)
-        evaluated = evaluate_run(run, wrapped, request, context, summary, None)
-        audit_evaluated(evaluated, request, context, summary)
-    return evaluated, summary
+        evaluations = [planned(run, wrapped, request)]
+        evaluate_run(evaluations[0], request, context, summary, None)
+        audit_evaluated(evaluations[0], request, context, summary)
+    return evaluations, summary
 
 
 def external_of(requested: NetworkConfig, context: RunContext) -> tuple[RunRecord, ExternalModel, bytes | None]:
@@ -248,24 +256,24 @@ class Evaluated:
     cells: tuple[EvalSpec, ...]
 
 
+def planned(run: RunRecord, model: ExternalModel, request: Request) -> Evaluated:
+    """Return a network with all requested cells."""
+    return Evaluated(run, model, plan_cells(request, run.run_id, run.seed))
+
+
 def evaluate_run(
-    run: RunRecord,
-    model: ExternalModel,
-    request: Request,
-    context: RunContext,
-    summary: RunSummary,
-    content: bytes | None,
-) -> Evaluated:
+    evaluated: Evaluated, request: Request, context: RunContext, summary: RunSummary, content: bytes | None
+) -> None:
     """Store the run, with its network file if ``content`` is given, and evaluate its pending cells."""
-    cells = plan_cells(request, run.run_id, run.seed)
+    run, cells = evaluated.run, evaluated.cells
     pending = unfinished(cells, context.store, context.config)
     summary.cached += len(cells) - len(pending)
     context.read_images_of(pending)
     context.store.write_run(context.store.finished_run(run.run_id) or run, content)
     title = f"{run.model}:{run.variant}:{run.seed}"
-    finish_cells(pending, EvaluatedModel(title, model, run.weights_sha, request.data.num_classes), context, summary)
+    subject = EvaluatedModel(title, evaluated.model, run.weights_sha, request.data.num_classes)
+    finish_cells(pending, subject, context, summary)
     add_results_of_others(pending, context, summary)
-    return Evaluated(run, model, cells)
 
 
 def audit_evaluated(found: Evaluated, request: Request, context: RunContext, summary: RunSummary) -> None:

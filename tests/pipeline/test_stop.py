@@ -10,10 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from torch import Tensor
+from torch import Tensor, nn
 
+from bench.api import FailedCellsWarning, evaluate
+from bench.core.errors import BenchError
+from bench.evaluation import run_cells
 from bench.evaluation.pass_counter import CountingModel
 from bench.runtime import interrupt
+from bench.runtime.interrupt import Stopped, StopRequest
 
 Bench = Callable[..., Any]
 
@@ -69,3 +73,24 @@ def test_another_time_budget_is_one_sentence(run: Bench) -> None:
     outcome = run(*ARGUMENTS, "--time-budget", "soon")
     assert outcome.code == 2
     assert "time budget 'soon' is no duration" in outcome.err
+
+
+@pytest.mark.parametrize("cells", [0, 1])
+def test_the_api_reports_missing_results_at_the_end_of_the_time_budget(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cells: int
+) -> None:
+    left = [cells]
+
+    def check() -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise Stopped(StopRequest("the time budget of 1s", 0))
+
+    monkeypatch.setattr(run_cells, "check_stop", check)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(192, 10))
+    options: dict[str, Any] = {"name": "net", "limit": 20, "attacks": ("fgsm",), "corruptions": ("none",)}
+    with pytest.warns(FailedCellsWarning, match="time budget of 1s: results are missing"):
+        rows = evaluate(net, results=tmp_path, **options)
+    assert len(rows) == cells
+    with pytest.raises(BenchError, match="results are missing"):
+        evaluate(net, results=tmp_path, failures="raise", **options)
