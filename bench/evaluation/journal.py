@@ -29,6 +29,7 @@ from bench.attacks.engine.query_budget import AttackResult
 from bench.core.errors import BenchError
 from bench.evaluation.cell_stats import CellStats
 from bench.evaluation.pass_counter import CountingModel
+from bench.runtime.captured_warnings import Captured
 from bench.runtime.files import FACTS, read_facts, write_atomic
 from bench.runtime.interrupt import check_stop, stop_requested
 
@@ -36,6 +37,7 @@ SAVE_EVERY_S = 1.0
 COST = 20  # time between two entries, in multiples of the time that the last entry took: at most 5 % of the total
 HASH = 32  # bytes of a SHA-256
 LENGTH = 8  # bytes of the length of an entry
+MOST_MESSAGES = 1000  # maximum number of warnings in an entry
 
 
 @dataclass
@@ -50,13 +52,16 @@ class CellJournal:
     key: str = ""
     stats: CellStats = field(default_factory=CellStats)
     counters: Sequence[CountingModel] = ()  # models of the current call of the attack
+    messages: Captured = field(default_factory=Captured)  # warnings of the current call of the attack
     earlier_s: float = 0.0  # seconds of the cell in earlier processes
-    _replayed: list[bytes] = field(default_factory=list)  # finished searches of earlier processes
+    _replayed: dict[int, bytes] = field(default_factory=dict)  # finished searches of earlier processes, by number
+    _starts: dict[int, int] = field(default_factory=dict)  # positions of these entries in the journal
     _current: bytes | None = None  # state of the search that was interrupted
     _unwritten: list[bytes] = field(default_factory=list)
     _end: int = 0  # length of the valid content of the journal
     _index: int = -1  # number of the current search
     _before: list[tuple[int, int]] = field(default_factory=list)  # passes before the current search
+    _size_before: int = 0  # batch size before the current search
     _start: float = field(default_factory=time.monotonic)
     _last: float = field(default_factory=time.monotonic)
     _cost: float = 0.0
@@ -65,12 +70,14 @@ class CellJournal:
         """Read the entries of an interrupted process."""
         if self.path is None:
             return
-        self._replayed = self._valid_entries()
-        self._end = sum(LENGTH + HASH + len(entry) for entry in self._replayed)
+        for entry in self._valid_entries():
+            number = read_facts(entry)["index"]
+            self._replayed[number], self._starts[number] = entry, self._end
+            self._end += LENGTH + HASH + len(entry)
         current = _content(self._search_path)
         if current[:HASH] == hashlib.sha256(current[HASH:]).digest() and self._is_mine(current[HASH:]):
             self._current = current[HASH:]
-        stored = (*self._replayed[-1:], *([] if self._current is None else [self._current]))
+        stored = (*list(self._replayed.values())[-1:], *([] if self._current is None else [self._current]))
         self.earlier_s = max((float(read_facts(entry)["elapsed_s"]) for entry in stored), default=0.0)
 
     @property
@@ -87,16 +94,25 @@ class CellJournal:
         """Begin the next search. Return its stored result or state, and restore the counts that belong to it."""
         self._index += 1
         self._before = [(counter.forwards, counter.backwards) for counter in self.counters]
-        entry: bytes | None = None
-        if self._index < len(self._replayed):
-            entry, self._replayed[self._index] = self._replayed[self._index], b""  # free the memory
-        elif self._current is not None and read_facts(self._current)["index"] == self._index:
+        self._size_before = self.stats.batch_size
+        entry = self._replayed.pop(self._index, None)
+        if entry is None and self._current is not None and read_facts(self._current)["index"] == self._index:
             entry, self._current = self._current, None
         return None if entry is None else self._restored(entry)
 
     def reject(self) -> None:
         """Discard the state that :meth:`begin` has returned: it does not fit the search, which starts again."""
         self._set_passes(self._before)
+        self.stats.batch_size = self._size_before
+        self._forget()
+
+    def _forget(self) -> None:
+        """Discard the entries of the current search and of all later ones, because they do not fit this process."""
+        later = [number for number in self._starts if number >= self._index]
+        self._end = min([self._end, *(self._starts.pop(number) for number in later)])
+        self._replayed = {number: entry for number, entry in self._replayed.items() if number < self._index}
+        if self._current is not None and read_facts(self._current)["index"] >= self._index:
+            self._current = None
 
     def is_due(self) -> bool:
         """Return whether the state should be saved: after a while, and as soon as a stop is requested."""
@@ -116,6 +132,7 @@ class CellJournal:
         Raises Stopped if a stop was requested.
         """
         if self.path is not None:
+            self._forget()  # an earlier process has failed in this search
             self._unwritten.append(self._entry(saved))
             if self.is_due():
                 self._write(None)
@@ -123,7 +140,8 @@ class CellJournal:
 
     def restart(self) -> None:
         """Begin the cell again, without the entries so far."""
-        self._replayed, self._unwritten, self._current, self._index, self._end = [], [], None, -1, 0
+        self._replayed, self._starts, self._unwritten, self._current = {}, {}, [], None
+        self._index, self._end = -1, 0
         self.drop()
 
     def drop(self) -> None:
@@ -196,6 +214,7 @@ class CellJournal:
             "facts": saved.facts,
             "passes": [(counter.forwards, counter.backwards) for counter in self.counters],
             "batch_size": self.stats.batch_size,
+            "messages": self.messages.so_far()[:MOST_MESSAGES],
             "elapsed_s": self.elapsed_s,
         }
         tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in saved.tensors.items()}
@@ -207,8 +226,12 @@ class CellJournal:
             saved = Saved(tensors, facts["facts"], finished=facts["finished"])
         except (SafetensorError, KeyError, ValueError):
             return None
+        if len(facts["passes"]) != len(self.counters):  # with a faster copy of the model, or without it
+            self._forget()
+            return None
         self._set_passes(facts["passes"])
         self.stats.batch_size = facts["batch_size"]
+        self.messages.earlier = facts["messages"]
         return saved
 
     def _set_passes(self, passes: Sequence[tuple[int, int]]) -> None:

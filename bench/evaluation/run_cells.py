@@ -118,6 +118,7 @@ def _claim_and_store(
         if not mine:
             return []
         journal = _journal(spec, subject, context)
+        search_models.begin_cell()
         evaluated, samples, adversarials = _evaluate(spec, subject, search_models, context, journal)
         record = _with_data_notes(evaluated, context)
         context.store.write_cell(record, samples, adversarials)

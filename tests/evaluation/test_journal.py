@@ -163,3 +163,29 @@ def test_a_state_of_another_search_is_rejected(tmp_path: Path, monkeypatch: pyte
     images, passes = attacked("mim-6", "linf", 0.02, CellJournal(path, "key"))
     assert torch.equal(images, expected[0])
     assert passes == expected[1]
+
+
+def test_entries_after_a_search_that_failed_in_the_earlier_process_are_not_used(tmp_path: Path) -> None:
+    """The faster copy of the model raised in the first search, and the entry is of the attack on the model itself."""
+    path = tmp_path / "cell"
+    journal = CellJournal(path, "key")
+    journal.begin(), journal.begin(), journal.finish(finished(2.0))
+    journal = CellJournal(path, "key")
+    assert journal.begin() is None
+    journal.finish(finished(1.0))
+    assert journal.begin() is None
+    assert entries(path) == [1.0]
+
+
+def test_entries_with_passes_of_other_models_are_not_used(tmp_path: Path) -> None:
+    """The earlier process had no faster copy of the model, and this one has."""
+    path = tmp_path / "cell"
+    journal = CellJournal(path, "key", counters=[CountingModel(Net())])
+    for value in (1.0, 2.0):
+        journal.begin(), journal.finish(finished(value))
+    both = [CountingModel(Net()), CountingModel(Net())]
+    journal = CellJournal(path, "key", counters=both)
+    assert journal.begin() is None
+    journal.finish(finished(3.0))
+    assert [saved.facts for saved in [CellJournal(path, "key", counters=both).begin()] if saved] == [{"messages": []}]
+    assert CellJournal(path, "key", counters=both)._end == (tmp_path / "cell.journal").stat().st_size
