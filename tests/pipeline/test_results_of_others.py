@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+from tiny_runs import rows
 
 from bench import pipeline
 from bench.config import RunConfig
 from bench.context import RunContext
 from bench.core.errors import CellFailure
 from bench.job import Job
+from bench.leaderboard import write_tables as tables
+from bench.leaderboard.write_tables import write_tables
 from bench.planning.plan import RunPlan
 from bench.planning.resume import RunSummary
 from bench.runtime.progress import Progress
@@ -61,3 +65,23 @@ def test_a_result_of_another_process_without_the_requested_images_is_computed_ag
     assert (summary.evaluated, summary.elsewhere) == (1, 1)
     assert list(tmp_path.rglob("*.adversarials.safetensors"))
     assert asked.execute(Progress()).cached == 2
+
+
+def test_tables_of_a_slow_process_do_not_replace_those_of_a_later_one(
+    tmp_path: Path, plugin: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = job(tmp_path, plugin), job(tmp_path, plugin, seeds=("1",))
+    first.execute(Progress())
+    board_table, others = tables.board_table, [threading.Thread(target=write_tables, args=(second.store,))]
+
+    def slow(*arguments: Any, **options: Any) -> Any:
+        if threading.current_thread() is threading.main_thread():
+            second.execute(Progress())
+            others[0].start()
+            others[0].join(2.0)
+        return board_table(*arguments, **options)
+
+    monkeypatch.setattr(tables, "board_table", slow)
+    write_tables(first.store)
+    others[0].join()
+    assert {row["seed"] for row in rows(tmp_path)} == {"0", "1"}
