@@ -52,7 +52,7 @@ Failures = Literal["warn", "raise", "ignore"]
 
 
 class FailedCellsWarning(UserWarning):
-    """Warning that some cells, a diagnosis or an audit failed. The rows of failed cells hold no accuracy."""
+    """Warning that cells, a diagnosis or an audit failed or are missing. The rows of failed cells hold no accuracy."""
 
 
 def run(
@@ -222,13 +222,14 @@ def _report(rows: pd.DataFrame, summary: RunSummary, failures: Failures) -> None
     """Issue a FailedCellsWarning or raise BenchError for cells without a result, depending on ``failures``.
 
     Skipped cells count as failed, because their training or the attack that filters their images failed. If all cells
-    are ok, a failed diagnosis or audit is reported. A stop by the time budget is reported in the same way.
+    are ok, a failed diagnosis or audit is reported. The end of the time budget is reported first, because rows are
+    missing then.
     """
     failed = rows[rows["status"] != "ok"]
     if failures == "ignore" or (failed.empty and not summary.bad and summary.stopped is None):
         return
     if summary.stopped is not None:
-        text = f"stopped by {summary.stopped.reason}; call again to continue"
+        text = f"stopped by {summary.stopped.reason}: results are missing; the same call continues in a results folder"
     elif failed.empty:
         text = summary.bad[0]
     else:

@@ -87,7 +87,7 @@ class RunContext:
     @cached_property
     def work(self) -> SharedWork:
         """Work of this command, which other processes may share."""
-        return SharedWork(self.store, force=self.config.force)
+        return SharedWork(self.store, force=self.config.force, adversarials=self.config.save_adversarials)
 
     def read_images_of(self, cells: Iterable[EvalSpec]) -> None:
         """Read the test images of ``cells`` before any computation. Raises BenchError for an invalid image."""

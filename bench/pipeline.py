@@ -138,7 +138,7 @@ def _load_or_train(
             return _train(spec, cells, context, summary)
     record = context.store.read_run(spec.run_id)
     if context.work.is_done(path) and record is not None and record.status != "ok":
-        _skip(spec, cells, record, context)
+        _skip(spec, cells, record, context, summary)
     return None
 
 
@@ -162,9 +162,7 @@ def _train(spec: TrainSpec, cells: Sequence[EvalSpec], context: RunContext, summ
     """Train a model and return it. If the training fails, record its cells as skipped and return None."""
     record, built = train_run(spec, context)
     if built is None:
-        summary.bad.append(f"{spec.name}: training failed: {record.reason}: {record.message}")
-        context.progress.line(summary.bad[-1])
-        _skip(spec, cells, record, context)
+        _skip(spec, cells, record, context, summary)
         return None
     summary.trained += 1
     if spec.variant_spec.penalty and not record.gamma:
@@ -176,8 +174,17 @@ def _train(spec: TrainSpec, cells: Sequence[EvalSpec], context: RunContext, summ
     return built
 
 
-def _skip(spec: TrainSpec, cells: Sequence[EvalSpec], failed: RunRecord, context: RunContext) -> None:
-    """Record the cells of a failed training as skipped. Its diagnosis is not needed."""
+def _skip(
+    spec: TrainSpec, cells: Sequence[EvalSpec], failed: RunRecord, context: RunContext, summary: RunSummary
+) -> None:
+    """Report a failed training, of this process or of another one, once. Record its cells as skipped.
+
+    Its diagnosis is not needed.
+    """
+    sentence = f"{spec.name}: training failed: {failed.reason}: {failed.message}"
+    if sentence not in summary.bad:
+        summary.bad.append(sentence)
+        context.progress.line(sentence)
     skip(cells, "training_failed", f"{failed.reason}: {failed.message}", context)
     context.work.settle(context.store.diagnosis_path(spec.run_id))
 
@@ -188,7 +195,8 @@ def evaluate_networks(
     """Load, evaluate and audit networks that were trained elsewhere.
 
     All networks are loaded first, so that an invalid file stops the command before any attack. All networks are
-    evaluated before the first audit, because the audit uses adversarial images of the paired baseline.
+    evaluated before the first audit, because the audit uses adversarial images of the paired baseline. If a stop is
+    requested, the networks are returned with all requested cells. They are empty if the stop came before the first one.
     """
     summary = RunSummary()
     evaluations: list[Evaluated] = []
@@ -202,7 +210,10 @@ def evaluate_networks(
 def evaluate_module(
     module: nn.Module, declared: Declared, request: Request, context: RunContext
 ) -> tuple[list[Evaluated], RunSummary]:
-    """Evaluate and audit a module of the caller. The module is frozen meanwhile and restored afterwards."""
+    """Evaluate and audit a module of the caller. The module is frozen meanwhile and restored afterwards.
+
+    Returns a list as :func:`evaluate_networks`.
+    """
     summary = RunSummary()
     evaluations: list[Evaluated] = []
     with (

@@ -19,7 +19,7 @@ from bench.attacks.engine.fast_model import FastModel
 from bench.attacks.engine.query_budget import AttackResult
 from bench.attacks.engine.untouched import untouched
 from bench.attacks.geometry.norms import random_points
-from bench.attacks.registry import cost_of
+from bench.attacks.registry import AttackEntry, cost_of
 from bench.context import failures_as
 from bench.core.errors import CellFailure, first_line, ran_out_of_memory
 from bench.core.specs import AttackSpec, EvalSpec
@@ -30,7 +30,7 @@ from bench.evaluation.cell_stats import CellStats
 from bench.evaluation.journal import as_result, as_saved
 from bench.evaluation.pass_counter import CountingModel
 from bench.evaluation.verify import dense_floats, distances, predict, verified
-from bench.runtime.captured_warnings import capture_warnings
+from bench.runtime.captured_warnings import Captured, capture_warnings
 from bench.runtime.progress import Progress, Stage
 from bench.runtime.torch_state import harness_torch_state, own_generators
 from bench.sanity.model_state import State, changed, preserve_state, restore, state_of
@@ -169,10 +169,12 @@ class _Call:
         counting, prepared = _with_counters(cell_input, self.attack, self.stage, stats)
         journal = cell_input.journal
         journal.counters, journal.stats = counting, stats
-        own = (
-            entry.takes_fast_model and entry.batches_itself
-        )  # its searches use the journal, see bench.attacks.engine.checkpoint
+        journal.messages = Captured()
+        own = _has_own_searches(entry)
         stored = None if own else journal.begin()
+        if stored is not None and stored.tensors["adversarials"].shape != self.inputs.shape:
+            journal.reject()  # of a batch of another size, after running out of memory
+            stored = None
         result, messages = self._attacked(prepared) if stored is None else as_result(stored, self.inputs)
         if not own and stored is None and isinstance(result.adversarials, Tensor):
             journal.finish(as_saved(result, messages))
@@ -197,12 +199,13 @@ class _Call:
                 harness_torch_state(),
                 untouched(prepared),
             ):
+                cell_input.journal.messages = messages
                 result = call_attack(cell_input.entry, prepared, self.inputs.clone(), labels, spec=attack, rng=rng)
                 result = result._replace(adversarials=dense_floats(self.inputs, result.adversarials))
         except BaseException:  # also when a stop is requested
             restore(cell_input.model, before)
             raise
-        return result, [*messages, *_check_untouched(cell_input.model, before, attack.name, self.inputs[:1])]
+        return result, [*messages.so_far(), *_check_untouched(cell_input.model, before, attack.name, self.inputs[:1])]
 
     def checked_points(self, adversarials: Tensor) -> Tensor:
         """Return points at which to compare the search model with the model under test, (B, C, H, W).
@@ -221,6 +224,14 @@ def _reason(error: Exception) -> str:
     return error.reason if isinstance(error, CellFailure) else ""
 
 
+def _has_own_searches(entry: AttackEntry) -> bool:
+    """Return whether the searches of the attack use the journal, see :mod:`bench.attacks.engine.checkpoint`.
+
+    Of all other attacks, the journal gets the result of each batch.
+    """
+    return entry.takes_fast_model and entry.batches_itself
+
+
 def _with_counters(
     cell_input: CellInput, attack: AttackSpec, stage: Stage, stats: CellStats
 ) -> tuple[list[CountingModel], nn.Module]:
@@ -229,12 +240,13 @@ def _with_counters(
     exact = CountingModel(cell_input.model, stage.advance).eval()
     if not cell_input.entry.takes_fast_model:
         return [exact], exact
+    checkpoint = cell_input.journal if _has_own_searches(cell_input.entry) else None
     shrink = partial(shrink_batch, cell_input=cell_input, stats=stats) if cell_input.auto_batch else None
     faster = cell_input.search_models.get(attack.precision) if cell_input.search_models else cell_input.model
     if faster is cell_input.model:
-        return [exact], FastModel(exact, exact, shrink, cell_input.journal).eval()
+        return [exact], FastModel(exact, exact, shrink, checkpoint).eval()
     search = CountingModel(faster, stage.advance).eval()
-    return [exact, search], FastModel(exact, search, shrink, cell_input.journal).eval()
+    return [exact, search], FastModel(exact, search, shrink, checkpoint).eval()
 
 
 def _check_untouched(model: nn.Module, before: State, attack: str, example: Tensor) -> list[str]:

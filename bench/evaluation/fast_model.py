@@ -59,13 +59,19 @@ class SearchModels:
             self._copies[precision] = self._make(precision)
         return self._copies[precision]
 
+    def begin_cell(self) -> None:
+        """Make discarded copies again. A cell has the same result and passes after other cells, or as the first one."""
+        for precision in self._notes:
+            del self._copies[precision], self._full[precision]
+        self._notes.clear()
+
     def note(self, precision: Precision) -> tuple[str, ...]:
         """Return why a faster copy was discarded; empty if none was."""
         note = self._notes.get(precision)
         return (note,) if note else ()
 
     def leave_out(self, precision: Precision, reason: str) -> None:
-        """Discard the faster copy in ``precision``: search on the model under test from now on."""
+        """Discard the faster copy in ``precision``: search on the model under test for the rest of the cell."""
         self._copies[precision] = self._full[precision] = self._model
         self._notes[precision] = f"searched on the model itself in float32; the faster copy was discarded: {reason}"
 

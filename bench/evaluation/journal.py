@@ -34,6 +34,7 @@ from bench.core.limits import JOURNAL, SAFETENSORS_HEADER
 from bench.core.paths import unreadable
 from bench.evaluation.cell_stats import CellStats
 from bench.evaluation.pass_counter import CountingModel
+from bench.runtime.captured_warnings import Captured
 from bench.runtime.files import FACTS, read_facts, write_atomic
 from bench.runtime.input_files import is_file, open_input
 from bench.runtime.interrupt import check_stop, stop_requested
@@ -43,10 +44,11 @@ COST = 20  # time between two entries, in multiples of the time that the last en
 HASH = 32  # bytes of a SHA-256
 LENGTH = 8  # bytes of the length of an entry
 #: Fields of every entry, beside the key.
-FIELDS = {"number", "finished", "facts", "passes", "batch_size", "start_size", "elapsed_s"}
+FIELDS = {"number", "finished", "facts", "passes", "batch_size", "start_size", "messages", "elapsed_s"}
 #: Models of the attack (2 with a search model), and number of earlier searches with as many models. A search that
 #: raises an error is repeated without the search model, and the journal has no entry of the first search.
 Number = tuple[int, int]
+MOST_MESSAGES = 1000  # maximum number of warnings in an entry
 
 
 @dataclass
@@ -61,6 +63,7 @@ class CellJournal:
     key: str = ""
     stats: CellStats = field(default_factory=CellStats)
     counters: Sequence[CountingModel] = ()  # models of the current call of the attack
+    messages: Captured = field(default_factory=Captured)  # warnings of the current call of the attack
     earlier_s: float = 0.0  # seconds of the cell in earlier processes
     start_size: int = 0  # batch size with which the cell began, which may be reduced; 0 if not known
     _replayed: dict[Number, bytes] = field(default_factory=dict)  # finished searches of earlier processes
@@ -70,6 +73,7 @@ class CellJournal:
     _begun: Counter[int] = field(default_factory=Counter)  # searches begun so far, by number of models
     _number: Number = (0, 0)  # number of the current search
     _before: list[tuple[int, int]] = field(default_factory=list)  # passes before the current search
+    _size_before: int = 0  # batch size before the current search
     _start: float = field(default_factory=time.monotonic)
     _last: float = field(default_factory=time.monotonic)
     _cost: float = 0.0
@@ -103,6 +107,7 @@ class CellJournal:
         self._number = models, self._begun[models]
         self._begun[models] += 1
         self._before = [(counter.forwards, counter.backwards) for counter in self.counters]
+        self._size_before = self.stats.batch_size
         entry: bytes | None = None
         if self._number in self._replayed:
             entry = self._replayed.pop(self._number)
@@ -113,6 +118,7 @@ class CellJournal:
     def reject(self) -> None:
         """Discard the state that :meth:`begin` has returned: it does not fit the search, which starts again."""
         self._set_passes(self._before)
+        self.stats.batch_size = self._size_before
 
     def is_due(self) -> bool:
         """Return whether the state should be saved: after a while, and as soon as a stop is requested."""
@@ -228,6 +234,7 @@ class CellJournal:
             "passes": [(counter.forwards, counter.backwards) for counter in self.counters],
             "batch_size": self.stats.batch_size,
             "start_size": self.start_size,
+            "messages": self.messages.so_far()[:MOST_MESSAGES],
             "elapsed_s": self.elapsed_s,
         }
         tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in saved.tensors.items()}
@@ -241,6 +248,7 @@ class CellJournal:
             return None
         self._set_passes(facts["passes"])
         self.stats.batch_size = facts["batch_size"]
+        self.messages.earlier = facts["messages"]
         return saved
 
     def _set_passes(self, passes: Sequence[tuple[int, int]]) -> None:

@@ -122,10 +122,12 @@ def _claim_and_store(
     """Evaluate one cell and return its record; empty if another process has the cell, or one of its filters."""
     if context.work.waits(spec):
         return []
-    with context.work.claimed(context.store.cell_path(spec.run_id, spec.cell_id)) as mine:
+    path, work = context.store.cell_path(spec.run_id, spec.cell_id), context.work
+    with work.claimed(path, unless=lambda: work.is_cell_done(spec)) as mine:
         if not mine:
             return []
         journal = _journal(spec, subject, context)
+        search_models.begin_cell()
         evaluated, samples, adversarials = _evaluate(spec, subject, search_models, context, journal)
         record = _with_data_notes(evaluated, context)
         context.store.write_cell(record, samples, adversarials)

@@ -35,6 +35,7 @@ from bench.leaderboard.rows import EQUAL_PER_CLASS, BoardRow, board_rows, outdat
 from bench.results.outcomes import Outcomes
 from bench.results.results_csv import all_audits, all_cells, all_diagnoses, results_table, to_csv
 from bench.results.store import Store
+from bench.runtime.claims import CLAIMS
 from bench.runtime.files import write_atomic
 from bench.runtime.input_files import is_file
 
@@ -67,8 +68,14 @@ def write_tables(store: Store, config: TableConfig | None = None, *, intervals: 
 
     Unless ``intervals`` is true, leaderboard.csv contains only the ``DEFAULT_SUFFIXES`` columns of each accuracy. The
     returned leaderboard has all METRIC_SUFFIXES columns.
+
+    Processes that share a folder write one after the other, so that no table lacks cells that an earlier one had.
     """
-    config = config or TableConfig()
+    with CLAIMS.wait_for(store.root / "claims", "tables"):
+        return _write_tables(store, config or TableConfig(), intervals=intervals)
+
+
+def _write_tables(store: Store, config: TableConfig, *, intervals: bool) -> Tables:
     cells, audits, diagnoses = all_cells(store), all_audits(store), all_diagnoses(store)
     rows, outcomes = board_rows(cells, audits, diagnoses), Outcomes(store, cells)
     accuracies = accuracy_columns(rows)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from bench.core.specs import EvalSpec
+from bench.core.specs import Encoding, EvalSpec
 from bench.results.store import Store
 from bench.runtime.claims import CLAIMS, owner_of
 from bench.runtime.interrupt import check_stop
@@ -24,10 +24,14 @@ FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 5.0
 
 
 class SharedWork:
-    """Work of one command. ``force`` computes stored results again, but not what this command has computed."""
+    """Work of one command. ``force`` computes stored results again, but not what this command has computed.
 
-    def __init__(self, store: Store, *, force: bool = False) -> None:
-        self._store, self._force = store, force
+    ``adversarials`` is the requested encoding of adversarial images. A cell of another process without them is open.
+    """
+
+    def __init__(self, store: Store, *, force: bool = False, adversarials: Encoding = "none") -> None:
+        self._store, self._force, self._adversarials = store, force, adversarials
+        self._kept: set[Path] = set()  # cells of other processes with the requested images
         self._planned: dict[Path, Stamp] = {}  # state of the records when the work was planned
         self._done: set[Path] = set()
         self._wait_s = FIRST_WAIT_S
@@ -62,7 +66,20 @@ class SharedWork:
     def is_open(self, cell: EvalSpec) -> bool:
         """Return whether the cell was planned and is not computed yet."""
         path = self._store.cell_path(cell.run_id, cell.cell_id)
-        return path in self._planned and not self.is_done(path)
+        return path in self._planned and not self.is_cell_done(cell)
+
+    def is_cell_done(self, cell: EvalSpec) -> bool:
+        """Return whether the cell is done, see :meth:`is_done`, and has the requested adversarial images."""
+        path = self._store.cell_path(cell.run_id, cell.cell_id)
+        if not self.is_done(path):
+            return False
+        if self.is_mine(path) or path in self._kept or self._adversarials == "none":
+            return True
+        record = self._store.read_cell(cell.run_id, cell.cell_id)
+        if record is not None and record.status == "ok" and not self._store.keeps(record, self._adversarials):
+            return False
+        self._kept.add(path)
+        return True
 
     def waits(self, cell: EvalSpec) -> bool:
         """Return whether a filtering attack of the cell was planned and is not computed yet."""

@@ -115,9 +115,10 @@ class Store:
             if record.status == "ok":
                 _check_counts(record, parsed, path)
             record = replace(record, samples_sha=sha_of(content))
-            write_atomic(path, content)
         if adversarials is not None:
             write_atomic(images, adversarials)
+        if samples is not None:  # last before the record: a kill between the two leaves a hash that does not match
+            write_atomic(path, content)
         write_atomic(self.cell_path(record.spec.run_id, record.cell_id), dump_record(record))
         if adversarials is None:
             images.unlink(missing_ok=True)

@@ -4,8 +4,25 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+
+
+class Captured(list[str]):
+    """Captured messages of the log. Python warnings are added at the end of the block."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.earlier: list[str] = []  # messages of earlier processes
+        self.caught: list[warnings.WarningMessage] = []
+
+    def so_far(self) -> list[str]:
+        """Return all messages until now, with those of earlier processes, each once."""
+        return list(dict.fromkeys((*self.earlier, *self, *_texts(self.caught))))
+
+
+def _texts(caught: Iterable[warnings.WarningMessage]) -> list[str]:
+    return [f"{warning.category.__name__}: {warning.message}" for warning in caught]
 
 
 class _Collector(logging.Handler):
@@ -18,18 +35,19 @@ class _Collector(logging.Handler):
 
 
 @contextmanager
-def capture_warnings() -> Iterator[list[str]]:
+def capture_warnings() -> Iterator[Captured]:
     """Yield a list of log messages of level WARNING and above. Python warnings are added after the block."""
-    messages: list[str] = []
+    messages = Captured()
     collector, root = _Collector(messages), logging.getLogger()
     root.addHandler(collector)
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
+            messages.caught = caught
             yield messages
     finally:
         root.removeHandler(collector)
-    messages.extend(f"{warning.category.__name__}: {warning.message}" for warning in caught)
+    messages.extend(_texts(caught))
 
 
 @contextmanager

@@ -13,8 +13,11 @@ import pytest
 from torch import Tensor, nn
 
 from bench.api import FailedCellsWarning, evaluate
+from bench.core.errors import BenchError
+from bench.evaluation import run_cells
 from bench.evaluation.pass_counter import CountingModel
 from bench.runtime import interrupt
+from bench.runtime.interrupt import Stopped, StopRequest
 
 Bench = Callable[..., Any]
 
@@ -72,22 +75,22 @@ def test_another_time_budget_is_one_sentence(run: Bench) -> None:
     assert "time budget 'soon' is no duration" in outcome.err
 
 
-def test_a_time_budget_of_the_api_warns_and_returns_the_rows_so_far(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("cells", [0, 1])
+def test_the_api_reports_missing_results_at_the_end_of_the_time_budget(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cells: int
 ) -> None:
-    """The second call continues, and its rows are complete."""
-    module = nn.Sequential(nn.Flatten(), nn.Linear(192, 10))
-    options: dict[str, Any] = {"attacks": "fgsm,pgd-5", "eps": "0.1", "limit": 20, "corruptions": "none"}
-    options |= {"results": tmp_path, "name": "net", "audit": "none"}
-    clock = interrupt.time.monotonic
-    with monkeypatch.context() as patch:
-        calls = [0]
+    left = [cells]
 
-        def late() -> float:
-            calls[0] += 1
-            return clock() + (7200 if calls[0] > 3 else 0)
+    def check() -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise Stopped(StopRequest("the time budget of 1s", 0))
 
-        patch.setattr(interrupt.time, "monotonic", late)
-        with pytest.warns(FailedCellsWarning, match="stopped by the time budget of 1h"):
-            rows = evaluate(module, **options, time_budget="1h")
-    assert len(rows) < len(evaluate(module, **options))
+    monkeypatch.setattr(run_cells, "check_stop", check)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(192, 10))
+    options: dict[str, Any] = {"name": "net", "limit": 20, "attacks": ("fgsm",), "corruptions": ("none",)}
+    with pytest.warns(FailedCellsWarning, match="time budget of 1s: results are missing"):
+        rows = evaluate(net, results=tmp_path, **options)
+    assert len(rows) == cells
+    with pytest.raises(BenchError, match="results are missing"):
+        evaluate(net, results=tmp_path, failures="raise", **options)

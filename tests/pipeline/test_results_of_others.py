@@ -1,0 +1,87 @@
+"""Results that another process stored meanwhile: failures are reported, and missing images are computed."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+from tiny_runs import rows
+
+from bench import pipeline
+from bench.config import RunConfig
+from bench.context import RunContext
+from bench.core.errors import CellFailure
+from bench.job import Job
+from bench.leaderboard import write_tables as tables
+from bench.leaderboard.write_tables import write_tables
+from bench.planning.plan import RunPlan
+from bench.planning.resume import RunSummary
+from bench.runtime.progress import Progress
+from bench.training import checkpoints
+from bench.training.checkpoints import train_run
+
+
+def job(folder: Path, plugin: Path, **options: Any) -> Job:
+    config = RunConfig(
+        models=("tiny",), variants=("baseline",), limit=20, epochs=1, attacks=("fgsm",), eps=("0.1",),
+        corruptions=("none",), audit="none", diagnose=False, plugin=(plugin,), results=folder, **options,
+    )  # fmt: skip
+    return Job.of(config)
+
+
+def test_a_training_that_failed_in_another_process_is_reported(
+    tmp_path: Path, plugin: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object) -> NoReturn:
+        raise CellFailure("nan_loss", "the loss became nan.")
+
+    execute_run = pipeline._execute_run
+
+    def after_another_process(run: RunPlan, work: Any, context: RunContext, summary: RunSummary) -> None:
+        train_run(run.train, context)
+        execute_run(run, work, context, summary)
+
+    monkeypatch.setattr(checkpoints, "_train", fail)
+    monkeypatch.setattr(pipeline, "_execute_run", after_another_process)
+    summary = job(tmp_path, plugin).execute(Progress())
+    assert summary.bad == ["tiny:baseline:0: training failed: nan_loss: the loss became nan."]
+
+
+def test_a_result_of_another_process_without_the_requested_images_is_computed_again(
+    tmp_path: Path, plugin: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    execute_run, others = pipeline._execute_run, [job(tmp_path, plugin)]
+
+    def after_another_process(run: RunPlan, work: Any, context: RunContext, summary: RunSummary) -> None:
+        if others:
+            assert others.pop().execute(Progress()).evaluated == 2
+        execute_run(run, work, context, summary)
+
+    monkeypatch.setattr(pipeline, "_execute_run", after_another_process)
+    asked = job(tmp_path, plugin, save_adversarials="uint8")
+    summary = asked.execute(Progress())
+    assert (summary.evaluated, summary.elsewhere) == (1, 1)
+    assert list(tmp_path.rglob("*.adversarials.safetensors"))
+    assert asked.execute(Progress()).cached == 2
+
+
+def test_tables_of_a_slow_process_do_not_replace_those_of_a_later_one(
+    tmp_path: Path, plugin: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = job(tmp_path, plugin), job(tmp_path, plugin, seeds=("1",))
+    first.execute(Progress())
+    board_table, others = tables.board_table, [threading.Thread(target=write_tables, args=(second.store,))]
+
+    def slow(*arguments: Any, **options: Any) -> Any:
+        if threading.current_thread() is threading.main_thread():
+            second.execute(Progress())
+            others[0].start()
+            others[0].join(2.0)
+        return board_table(*arguments, **options)
+
+    monkeypatch.setattr(tables, "board_table", slow)
+    write_tables(first.store)
+    others[0].join()
+    assert {row["seed"] for row in rows(tmp_path)} == {"0", "1"}
