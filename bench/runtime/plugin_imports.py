@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from importlib.machinery import all_suffixes
 from pathlib import Path
 
@@ -102,8 +103,9 @@ def _modules(folders: Iterable[Path], parts: Sequence[str]) -> Iterator[Path]:
 def _module(folder: Path, name: str) -> Iterator[Path]:
     for suffix in all_suffixes():
         file = folder / f"{name}{suffix}"
-        if name and file.is_file():
-            yield file
+        with suppress(OSError):  # the name is too long for a file
+            if name and file.is_file():
+                yield file
 
 
 def _children(folder: Path) -> list[Path]:

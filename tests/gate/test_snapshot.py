@@ -121,7 +121,7 @@ def test_two_trainings_of_one_name_are_not_mixed(tmp_path: Path) -> None:
     run = store.runs()[0]
     assert run.spec is not None
     longer = dataclasses.replace(run.spec, recipe=dataclasses.replace(run.spec.recipe, epochs=9))
-    other = dataclasses.replace(run, spec=longer, run_id=longer.run_id, config_sha=longer.config_sha)
+    other = dataclasses.replace(run, spec=longer, run_id=longer.run_id, config_sha=longer.config_sha, epochs=9)
     store.write_run(other, None)
     cell = cell_record(other, "clean", [False])
     store.write_cell(cell, samples_of([False]))

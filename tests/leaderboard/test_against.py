@@ -57,7 +57,7 @@ def test_only_a_training_that_differs_in_the_variant_alone_is_a_reference(store:
     other = run_record("lin_pen")
     assert other.spec is not None
     spec = dataclasses.replace(other.spec, recipe=dataclasses.replace(other.spec.recipe, epochs=2))
-    moved = dataclasses.replace(other, spec=spec, run_id=spec.run_id, config_sha=spec.config_sha)
+    moved = dataclasses.replace(other, spec=spec, run_id=spec.run_id, config_sha=spec.config_sha, epochs=2)
     store.write_run(dataclasses.replace(other, weights_sha="gone"), None)
     store.write_run(moved, None)
     store.write_cell(cell_record(moved, "fgsm", standing(6)), samples_of(standing(6)))

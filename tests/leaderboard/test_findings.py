@@ -74,7 +74,7 @@ def test_findings_in_words(test: str | None, p: float, changes: dict[str, Any], 
 def other_recipe(record: Any) -> Any:
     """Return the run with a recipe of two epochs in place of one."""
     spec = dataclasses.replace(record.spec, recipe=dataclasses.replace(record.spec.recipe, epochs=2))
-    return dataclasses.replace(record, spec=spec, run_id=spec.run_id, config_sha=spec.config_sha)
+    return dataclasses.replace(record, spec=spec, run_id=spec.run_id, config_sha=spec.config_sha, epochs=2)
 
 
 @pytest.mark.parametrize(("seeds", "expected"), [(6, "no difference found"), (7, "higher")])

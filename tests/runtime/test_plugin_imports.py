@@ -11,6 +11,7 @@ import pytest
 
 from bench.core.errors import BenchError
 from bench.runtime.plugin import content_sha, load_plugins
+from bench.runtime.plugin_imports import imported_files
 from bench.runtime.stale_bytecode import drop_stale
 
 FILES = {
@@ -126,3 +127,9 @@ def test_bytecode_that_cannot_be_deleted_is_an_error(tmp_path: Path, monkeypatch
     monkeypatch.setattr(Path, "unlink", refuse)
     with pytest.raises(BenchError, match=r"a.pyc is not the compiled form of .*a.py and cannot be deleted: Permission"):
         drop_stale([source])
+
+
+def test_a_name_that_no_file_can_have_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / "plugin.py").write_text(f"import {'x' * 300}\n__import__('{'y.' * 3000}')\nimport other\n")
+    (tmp_path / "other.py").write_text("")
+    assert imported_files(tmp_path / "plugin.py", [tmp_path]) == {tmp_path / "other.py"}
