@@ -73,7 +73,7 @@ ODD = r"a|b<i>&_%#$\{x}~^"
 @pytest.fixture
 def odd(tmp_path: Path) -> Path:
     """A backbone whose name is made of what formats read as their own."""
-    run = dataclasses.replace(RUN, model=ODD)
+    run = dataclasses.replace(RUN, model=ODD, spec=None)  # a network of the user
     stored(tmp_path, cell(RUN, None, 9000), cell(RUN, attack(), 100, flags=("randomised",)), runs=(run,))
     return tmp_path
 

@@ -155,7 +155,7 @@ def test_a_network_that_hides_its_weights_is_known_by_what_it_does(tmp_path: Pat
     found = []
     for behaviour in ("one", "other"):
         store = Store(tmp_path / behaviour)
-        run = dataclasses.replace(run_record(), weights_sha=NO_WEIGHTS, config_sha=behaviour)
+        run = dataclasses.replace(run_record(), weights_sha=NO_WEIGHTS, config_sha=behaviour, spec=None)
         store.write_run(run, None)
         store.write_cell(cell_record(run, "clean", [True]), samples_of([True]))
         found.append(take_snapshot(store).runs[0].weights_sha)
