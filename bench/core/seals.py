@@ -1,7 +1,7 @@
 """Seal files by a hash of their own content.
 
 A seal detects damage and careless edits: a flipped bit, a lost line, a number changed in an editor. It is no signature.
-Who edits a file on purpose can compute a new seal.
+Anyone who edits a file on purpose can compute a new seal.
 """
 
 from __future__ import annotations

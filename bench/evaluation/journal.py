@@ -1,7 +1,8 @@
 """Journal of a running cell: results of finished searches and the state of the current one, beside the cell.
 
-A process that is killed loses the work since the last entry, about a second. The next process continues in the same
-batches, so that outcomes and passes are the same as without interruption. Two files exist while the cell is computed:
+A process that is killed loses the work since the last entry, about a second. The next process divides the images into
+the same batches, so that outcomes and passes are the same as without interruption. Two files exist while the cell is
+computed:
 
 <cell_id>.journal  finished searches and batches, appended one by one
 <cell_id>.search   state of the current search, replaced as a whole
@@ -40,7 +41,7 @@ from bench.runtime.input_files import is_file, open_input
 from bench.runtime.interrupt import check_stop, stop_requested
 
 SAVE_EVERY_S = 1.0
-COST = 20  # time between two entries, in multiples of the time that the last entry took: at most 5 % of the total
+COST = 20  # least time between two entries, in multiples of the time to write the last one: at most 5 % of the total
 HASH = 32  # bytes of a SHA-256
 LENGTH = 8  # bytes of the length of an entry
 #: Fields of every entry, beside the key.
@@ -65,7 +66,7 @@ class CellJournal:
     counters: Sequence[CountingModel] = ()  # models of the current call of the attack
     messages: Captured = field(default_factory=Captured)  # warnings of the current call of the attack
     earlier_s: float = 0.0  # seconds of the cell in earlier processes
-    start_size: int = 0  # batch size with which the cell began, which may be reduced; 0 if not known
+    start_size: int = 0  # batch size at the start of the cell (it may be reduced later); 0 if not known
     _replayed: dict[Number, bytes] = field(default_factory=dict)  # finished searches of earlier processes
     _current: bytes | None = None  # state of the search that was interrupted
     _unwritten: list[bytes] = field(default_factory=list)
@@ -284,7 +285,7 @@ def _remaining(file: io.BufferedIOBase) -> int:
 
 
 def as_saved(result: AttackResult, messages: Sequence[str]) -> Saved:
-    """Return the result and the warnings of one batch of an attack that has no searches of ours."""
+    """Return the result and the warnings of one batch of an attack that does not run the searches of this project."""
     tensors = {"adversarials": result.adversarials}
     if result.truncated is not None:
         tensors["truncated"] = result.truncated

@@ -50,7 +50,7 @@ class PlanWork:
     def finish(self, step: Callable[[RunPlan], None], records: Callable[[RunPlan], list[Path]]) -> None:
         """Call ``step`` for every run with open ``records`` until none is open.
 
-        Wait if only records that other processes have claimed are open.
+        If a round changes nothing, other processes have claimed all open records: wait for them.
         """
         while before := {path for run in self._plan for path in records(run)}:
             for run in self._plan:

@@ -82,7 +82,7 @@ class SharedWork:
         return True
 
     def waits(self, cell: EvalSpec) -> bool:
-        """Return whether a filtering attack of the cell was planned and is not computed yet."""
+        """Return whether the cell must wait for another cell, whose outcomes select its images."""
         paths = (self._store.cell_path(cell.run_id, cell_id) for cell_id in cell.filters)
         return any(path in self._planned and not self.is_done(path) for path in paths)
 
@@ -90,8 +90,9 @@ class SharedWork:
     def claimed(self, record: Path, *, unless: Callable[[], bool] | None = None) -> Iterator[bool]:
         """Claim the work of ``record`` while the block runs. It is done if the block ends without an exception.
 
-        Yield False if another process has claimed it, or has done it since it was planned. ``unless`` replaces this
-        rule for work that may have to be repeated: it returns True if the stored result is complete.
+        Yield False if another process has claimed it, or has done it since it was planned. ``unless`` replaces
+        the second condition for work that may have to be repeated: it returns True if the stored result is
+        complete.
         """
         self.plan(record)
         with CLAIMS.claim(*_claim_of(record)) as mine:

@@ -140,7 +140,7 @@ Rule = Callable[[Path, RunRecord | None, bool, Store], str]  # returns why a fil
 
 
 def _record(path: Path, run: RunRecord | None, finished: bool, store: Store) -> str:
-    """Check a record of the weights of a run: a diagnosis, an audit or a cell."""
+    """Check whether a diagnosis, an audit or a cell was measured with the current weights of the run."""
     weights = _weights_of(path)
     return "belongs to weights that were replaced" if run and finished and weights not in (run.weights_sha, "") else ""
 
@@ -229,8 +229,9 @@ def _remove_empty(folder: Path, root: Path) -> None:
 
 
 def remove_folder(folder: Path, root: Path) -> None:
-    """Delete a folder of ``root``. It disappears at once, and a rest after an interruption is found by 'bench gc'.
+    """Delete a folder of ``root``.
 
+    It is renamed first, so that it disappears at once. 'bench gc' finds what an interrupted deletion leaves.
     Raises BenchError if it cannot be deleted, and if it is a link, because its files are outside of ``root``.
     """
     if folder.is_symlink():

@@ -1,10 +1,11 @@
 """Claims of work in a folder that several processes share, so that each piece of work is done once.
 
 A claim is a file that names its owner. Creating it is atomic (a hard link, or O_EXCL where links do not exist), also on
-NFS. A file that is being worked on is never deleted by another process. A claim that outlives its owner is superseded:
-the next owner creates the claim of the next generation, ``<name>.<generation>.claim``. The owner of the highest
-generation has the work. A claim is stale if its owner is a dead process of this machine, or if the owner is elsewhere
-and has not renewed the time stamp of the claim for STALE_S seconds. The clock is the clock of the file system.
+NFS. The claim of an owner that may be alive is never deleted by another process. A claim that outlives its owner is
+superseded: the next owner creates the claim of the next generation, ``<name>.<generation>.claim``. The owner of the
+highest generation has the work. A claim is stale if its owner is a dead process of this machine, or if the owner is
+elsewhere and has not renewed the time stamp of the claim for STALE_S seconds. The clock is the clock of the file
+system.
 """
 
 from __future__ import annotations
@@ -107,8 +108,8 @@ def _acquire(folder: Path, name: str) -> Path | None:
     path = folder / f"{name}.{max(found, default=-1) + 1}{SUFFIX}"
     if not _create(path):
         return None
-    # Between the two listings, another process may have created a claim of another generation. Both then see each
-    # other, and at most one of them keeps its claim.
+    # Between the two listings, another process may have created a claim of another generation. The process that
+    # lists last sees both claims and gives its own up, so that at most one process keeps its claim.
     others = {generation: other for generation, other in _generations(folder, name).items() if other != path}
     if any(not _is_stale(other) for other in others.values()):
         _delete(path)
@@ -159,7 +160,7 @@ def _create(path: Path) -> bool:
     try:
         os.link(temporary, path)
     except FileExistsError:
-        return _has_links(temporary)  # NFS repeats a request whose answer was lost: then the link is ours
+        return _has_links(temporary)  # NFS repeats a request whose answer was lost; the link is ours
     except OSError:  # a file system without hard links
         return _create_exclusively(path, content)
     finally:
@@ -203,7 +204,7 @@ def _is_stale(path: Path) -> bool:
     """Return whether the owner of a claim is dead, or has not renewed the claim for STALE_S seconds.
 
     A claim without readable content is stale only after this time, because it may be in the process of creation. A time
-    stamp that is STALE_S seconds in the future is none of the file system's clock, and no sign of life.
+    stamp more than STALE_S seconds in the future was not set by the clock of the file system, so it is no sign of life.
     """
     content = _read(path)
     if content is not None and _is_here(content):

@@ -102,7 +102,7 @@ def _request_stop(number: int, frame: FrameType | None) -> None:
     if _REQUEST.stop is not None:
         raise KeyboardInterrupt
     _REQUEST.stop = SIGNALS[signal.Signals(number)]
-    os.write(2, NOTICE)  # print() may be interrupted inside of print()
+    os.write(2, NOTICE)  # not print(): the signal may arrive during another print()
 
 
 @contextmanager

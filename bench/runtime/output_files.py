@@ -19,7 +19,7 @@ from bench.core.paths import check_path, shown
 from bench.runtime.files import write_atomic
 from bench.runtime.input_files import described, is_folder, resolved, status_of
 
-#: Files at the top of a results folder, and its subfolders, which only the commands that measure may write.
+#: Names of the files at the top of a results folder, and of its subfolders, that only measuring commands may write.
 OWN_FILES = ("results.csv", "leaderboard.csv", "comparison.csv", "corruptions.csv", "run.toml", "evaluate.toml")
 OWN_FOLDERS = ("runs", "corrupted", "claims")
 FIGURES = (".png", ".svg")  # never files of a record
@@ -61,7 +61,7 @@ def check_output(path: Path, option: str, *, inputs: Iterable[Path | None] = ())
         raise _refused(path, option, "it is read-only; name another file, or allow writing")
     for other in inputs:
         if other is not None and _is_same(target, status, other):
-            raise _refused(path, option, f"{shown(other)} is a file of the same command; name another file")
+            raise _refused(path, option, f"{shown(other)} is also another file of the same command; name another file")
     owner = results_folder_of(target)
     if owner is not None:
         raise _refused(path, option, f"it belongs to the results folder {shown(owner)}; name a file outside of it")

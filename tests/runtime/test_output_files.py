@@ -168,10 +168,10 @@ def test_an_input_of_the_same_command_is_never_written(way: str, tmp_path: Path)
     else:
         other = tmp_path / "." / "baseline.json" if way == "itself" else tmp_path / "x" / ".." / "baseline.json"
         (tmp_path / "x").mkdir()
-    with pytest.raises(BenchError, match=r"baseline\.json is a file of the same command; name another file"):
+    with pytest.raises(BenchError, match=r"baseline\.json is also another file of the same command; name another file"):
         check_output(other, "--junit", inputs=(None, baseline))
     check_output(tmp_path / "new", "--junit", inputs=(baseline,))
-    with pytest.raises(BenchError, match="is a file of the same command"):
+    with pytest.raises(BenchError, match="is also another file of the same command"):
         check_output(tmp_path / "new", "--junit", inputs=(tmp_path / "x" / ".." / "new",))
 
 
