@@ -147,8 +147,6 @@ def _verdict(run: RunRecord, cell: EvalRecord, model: nn.Module, context: RunCon
         status = "other sample"
     elif cell.spec.corruption is not None and not _is_made_here(cell.spec.corruption):
         status = "not made here"
-    elif cell.spec.attack is not None and cell.adversarials == "none":
-        status = "not stored"
     if status is None:
         return check_cell(cell, model, context)
     return Verdict(cell_id=cell.cell_id, name=cell.spec.name, status=status)
@@ -168,7 +166,7 @@ def _is_made_here(spec: CorruptionSpec) -> bool:
 def _line(verdict: Verdict) -> str:
     match verdict.status:
         case "not stored":
-            return f"{verdict.name}: no adversarial images are stored"
+            return f"{verdict.name}: no adversarial images are stored; its clean predictions agree"
         case "not made here":
             origins = "official files, from another definition of the kind, or from photographs that are not installed"
             return f"{verdict.name}: images are from {origins}; not verified"

@@ -156,6 +156,8 @@ class Verdict:
 def check_cell(record: EvalRecord, model: nn.Module, context: RunContext) -> Verdict:
     """Verify an ok cell of the weights of ``model``, which is frozen and on the device of ``context``.
 
+    Of an attack without stored images, the labels, the clean predictions and the counts are checked.
+
     Raise BenchError without a verdict if the images cannot be read, or if corrupted images cannot be written.
     """
     verdict = Verdict(cell_id=record.cell_id, name=record.spec.name, encoding=record.adversarials)
@@ -173,7 +175,9 @@ def check_cell(record: EvalRecord, model: nn.Module, context: RunContext) -> Ver
     verdict.disagree(*_contradictions(record, samples, images))
     if verdict.status == "verified":
         _check_clean(record, samples, images, model, context, verdict)
-        if record.spec.attack is not None:
+        if record.spec.attack is not None and record.adversarials == "none":
+            verdict.status = "not stored" if verdict.status == "verified" else verdict.status
+        elif record.spec.attack is not None:
             claims = {i: s for i, s in enumerate(samples) if s.clean_pred == s.label != s.adv_pred}
             _check_adversarials(record, claims, images, model, context, verdict)
     return verdict

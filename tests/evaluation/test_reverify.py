@@ -367,3 +367,20 @@ def test_a_stored_image_beyond_the_budget_is_no_certificate(eps: float, problems
     attack = AttackSpec(name="pgd", norm="linf", eps=eps)
     checked = check_float32(torch.nn.Flatten(), inputs, adversarials, [Sample("a", 0, 0, 1, 0.25)], attack)
     assert (checked.true.tolist(), checked.problems) == ([not problems], problems)
+
+
+def test_an_attack_without_images_is_checked_by_its_clean_predictions(
+    run: Bench, verify: Bench, tmp_path: Path
+) -> None:
+    """Every image is recorded as correctly classified, and the record vouches for it."""
+    more = ("--corruptions", "none", "--audit", "none")
+    run("--attacks", "pgd-5", *more)
+    run("--attacks", "fgsm", "--save-adversarials", "float32", *more)
+    assert "its clean predictions agree" in verify().out
+    store, record = attack_cell(tmp_path)
+    samples = [Sample(s.sample_id, s.label, s.label, s.label, None) for s in store.read_samples(record)]
+    n = len(samples)
+    store.write_cell(dataclasses.replace(record, n_correct=n, n_attacked=n, max_distance=None), samples)
+    outcome = verify()
+    assert outcome.code == 1
+    assert "clean prediction" in outcome.out
