@@ -76,6 +76,7 @@ def test_a_model_that_optimises_where_gradients_are_on() -> None:
     )
 
 
+@pytest.mark.filterwarnings("ignore:Guards may run slower:RuntimeWarning")  # Python 3.13.0
 def test_a_model_that_is_compiled_differentiates_only_then() -> None:
     model = torch.compile(linear(), backend="aot_eager")
     assert optimizes_at_test_time(model, images()) is None
