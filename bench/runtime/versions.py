@@ -131,7 +131,7 @@ def torch_misfits() -> list[str]:
         other = f"for CUDA {built}" if built else "without CUDA"
         problems.append(
             f"torchvision {torchvision}+{vision} is built for CUDA, but torch {torch} is built {other}; run: "
-            f"{repair} --force-reinstall, with the same --index-url for both"
+            f"{repair} --force-reinstall, with both from the same package index"
         )
     return problems
 
