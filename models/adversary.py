@@ -28,6 +28,7 @@ from bench.core.errors import BenchError
 from bench.core.specs import AdversarySpec
 
 Loss = Callable[[Tensor], Tensor]  # images (N, C, H, W) to a scalar, the mean over the images
+Uniform = Callable[[Tensor], Tensor]  # images to random numbers in [−1, 1) of the same shape
 
 
 class Adversary:
@@ -41,29 +42,28 @@ class Adversary:
             raise BenchError("an adversary needs a budget; set its eps, in units of [0, 1] pixels.")
         self._spec = spec
 
-    def perturb(self, model: nn.Module, loss: Loss, inputs: Tensor, *, generator: torch.Generator) -> Tensor:
+    def perturb(self, model: nn.Module, loss: Loss, inputs: Tensor, *, uniform: Uniform) -> Tensor:
         """Return ``inputs`` (N, C, H, W), perturbed to increase ``loss``, which calls ``model``.
 
-        Mode, parameters and buffers of ``model`` are not changed.
+        Mode, parameters and buffers of ``model`` are not changed. ``uniform`` draws the random start.
         """
         if self._spec is None:
             return inputs
         with _evaluating(model):
-            return ascend(loss, inputs, self._spec, generator=generator)
+            return ascend(loss, inputs, self._spec, uniform=uniform)
 
 
-def ascend(loss: Loss, inputs: Tensor, spec: AdversarySpec, *, generator: torch.Generator) -> Tensor:
+def ascend(loss: Loss, inputs: Tensor, spec: AdversarySpec, *, uniform: Uniform) -> Tensor:
     """Run projected gradient ascent and return the last of ``spec.steps`` iterates, (N, C, H, W), detached.
 
-    The start is drawn from ``generator`` on the CPU, which gives equal draws on all machines. Pixels of ``inputs`` that
-    are already outside [0, 1], for example by added noise, are not moved further out. Pixels whose gradient is exactly
+    ``uniform(inputs)`` returns random numbers in [−1, 1) of the shape of ``inputs``. Pixels of ``inputs`` that are
+    already outside [0, 1], for example by added noise, are not moved further out. Pixels whose gradient is exactly
     0 or NaN are not moved. The training step itself detects a NaN loss. Parameters get no gradient.
     """
     clean, eps = inputs.detach(), spec.eps or 0.0
     low = torch.maximum(clean - eps, clean.clamp(max=0.0))
     high = torch.minimum(clean + eps, clean.clamp(min=1.0))
-    start = 2 * torch.rand(clean.shape, generator=generator) - 1
-    images = (clean + eps * start.to(clean)).clamp(low, high)
+    images = (clean + eps * uniform(clean)).clamp(low, high)
     for _ in range(spec.steps):
         leaf = images.requires_grad_()
         (gradient,) = torch.autograd.grad(loss(leaf), leaf)  # .backward() would leave gradients in the parameters

@@ -46,6 +46,14 @@ def _forget_default_sampling(spec: dict[str, Any]) -> None:
         del spec["sampling"]
 
 
+def _forget_defaults(content: dict[str, Any], kind: type, later: tuple[str, ...]) -> None:
+    """Remove the fields ``later``, which were added later, at their default, so that ids from before do not change."""
+    defaults = {field.name: field.default for field in dataclasses.fields(kind)}
+    for name in later:
+        if content[name] == defaults[name]:
+            del content[name]
+
+
 class Strict:
     """Base class of stored types. A file with an unknown key or a value of another type is rejected."""
 
@@ -99,6 +107,8 @@ class VariantSpec(Strict):
     term_weight: float = 1.0
     weight_decay: float | None = None  # replaces the weight decay of the recipe
     adversary: AdversarySpec | None = None  # attack on the training images
+    training_step: str = "standard"
+    step_weight: float = 1.0  # weight of the training step's own part of the loss
     code_sha: str = ""  # content hash of the plug-ins, for a variant that a plug-in registered
 
 
@@ -162,7 +172,7 @@ class TrainSpec(Strict):
     variant_spec: VariantSpec
     recipe: Recipe
     seed: int
-    version: int = 3  # version of the training procedure; increased when the same spec may give other weights
+    version: int = 4  # version of the training procedure; increased when the same spec may give other weights
 
     @property
     def name(self) -> str:
@@ -189,6 +199,7 @@ class TrainSpec(Strict):
         _forget_default_sampling(content["data"])
         if self.model.mean is None:
             del content["model"]["mean"], content["model"]["std"]
+        _forget_defaults(content["variant_spec"], VariantSpec, ("training_step", "step_weight"))
         return short_id(content)
 
 

@@ -8,12 +8,13 @@ from torch import Tensor, nn
 
 from bench.core.specs import Recipe
 from bench.data.augment import augment
+from bench.data.sample_random import SampleRandom
 from bench.models.classifier import Normalize
 
 
 def augmented(inputs: Tensor, mean: Tensor | None = None, **recipe: object) -> Tensor:
-    generator = torch.Generator().manual_seed(0)
-    return augment(inputs, Recipe(epochs=1, **recipe), mean=mean, generator=generator)  # type: ignore[arg-type]
+    random = SampleRandom(0, 1, torch.arange(len(inputs)))
+    return augment(inputs, Recipe(epochs=1, **recipe), mean=mean, random=random)  # type: ignore[arg-type]
 
 
 def test_every_crop_is_a_window_of_the_padded_image() -> None:
