@@ -34,6 +34,7 @@ VARIANTS: Registry[VariantEntry] = Registry("variant")
 
 ORIGIN = "bench.models.variants"
 WIDTH, WIDE, NARROW = 64, 128, 32
+ADVERSARIAL_EMA = 0.995  # decay per step: an average over the last 200 steps
 _LPC = "Sbailo and Ghiringhelli, arXiv 2310.08224"
 _ABLATION = f"ablation in {_LPC}"
 _EARLIER = "ablation of Sbailo and Ghiringhelli, OpenReview FwlM1k4ODx (2024)"
@@ -153,5 +154,5 @@ _register(
     "pgd_at",
     "adversarial training, the positive control: baseline trained on adversarial examples of 10-step PGD",
     "Madry et al. 2018, arXiv 1706.06083",
-    VariantSpec(adversary=AdversarySpec()),
+    VariantSpec(adversary=AdversarySpec(), ema=ADVERSARIAL_EMA),
 )

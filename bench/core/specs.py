@@ -76,6 +76,9 @@ class Recipe(Strict):
     resized_crop: bool = False  # crop a random part of the image and resize it to the original size
     precision: Precision = "fp32"  # precision of the backbone; head, loss and weights stay float32
     noise: float = 0.0  # standard deviation of Gaussian noise on the image, in units of [0, 1] pixels
+    optimizer: Literal["adamw", "sgd"] = "adamw"  # sgd: with Nesterov momentum
+    momentum: float = 0.9  # of sgd
+    ema: float | None = None  # decay per step of the averaged weights, which are evaluated; None: the variant's
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +112,7 @@ class VariantSpec(Strict):
     adversary: AdversarySpec | None = None  # attack on the training images
     training_step: str = "standard"
     step_weight: float = 1.0  # weight of the training step's own part of the loss
+    ema: float | None = None  # decay per step of the averaged weights, which are evaluated; None: the last weights
     code_sha: str = ""  # content hash of the plug-ins, for a variant that a plug-in registered
 
 
@@ -189,6 +193,11 @@ class TrainSpec(Strict):
         return dataclasses.replace(self, variant=other.variant, variant_spec=other.variant_spec) == other
 
     @property
+    def ema(self) -> float | None:
+        """Decay per step of the averaged weights: the recipe's or the variant's. None evaluates the last weights."""
+        return self.variant_spec.ema if self.recipe.ema is None else self.recipe.ema or None
+
+    @property
     def config_sha(self) -> str:
         """Hash of the spec without the seed. Runs with the same hash differ only in the seed."""
         return dataclasses.replace(self, seed=0)._hash()
@@ -199,7 +208,8 @@ class TrainSpec(Strict):
         _forget_default_sampling(content["data"])
         if self.model.mean is None:
             del content["model"]["mean"], content["model"]["std"]
-        _forget_defaults(content["variant_spec"], VariantSpec, ("training_step", "step_weight"))
+        _forget_defaults(content["variant_spec"], VariantSpec, ("training_step", "step_weight", "ema"))
+        _forget_defaults(content["recipe"], Recipe, ("optimizer", "momentum", "ema"))
         return short_id(content)
 
 
