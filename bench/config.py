@@ -189,6 +189,13 @@ class RunConfig(MeasureConfig):
         choices=("fp32", "bf16"),
         help="bf16: train the backbone in bfloat16; several times faster if the hardware supports it",
     )
+    ema: float | None = option(
+        group=TRAINING,
+        minimum=0,
+        maximum=1,
+        default_text="the recipe's, or the variant's",
+        help="decay per step of the averaged weights, which are evaluated in place of the last ones; 0: no average",
+    )
     train_eps: str | None = option(
         group=TRAINING, default_text="the data set's largest", help="Linf budget of pgd_at, as in --eps"
     )

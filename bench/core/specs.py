@@ -42,6 +42,7 @@ def short_id(value: Any) -> str:
 
 LATER_VARIANT_FIELDS = (
     "training_step", "step_weight", "weight_perturbation", "noise", "noise_share", "spectral_norm",
+    "ema",
 )  # fmt: skip
 
 
@@ -81,6 +82,9 @@ class Recipe(Strict):
     resized_crop: bool = False  # crop a random part of the image and resize it to the original size
     precision: Precision = "fp32"  # precision of the backbone; head, loss and weights stay float32
     noise: float = 0.0  # standard deviation of Gaussian noise on the image, in units of [0, 1] pixels
+    optimizer: Literal["adamw", "sgd"] = "adamw"  # sgd: with Nesterov momentum
+    momentum: float = 0.9  # of sgd
+    ema: float | None = None  # decay per step of the averaged weights, which are evaluated; None: the variant's
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +124,7 @@ class VariantSpec(Strict):
     noise: float = 0.0  # standard deviation of Gaussian noise on the training images, in units of [0, 1] pixels
     noise_share: float = 1.0  # share of the training images that get this noise
     spectral_norm: bool = False  # divide the weights of each convolution and linear layer by their spectral norm
+    ema: float | None = None  # decay per step of the averaged weights, which are evaluated; None: the last weights
     code_sha: str = ""  # content hash of the plug-ins, for a variant that a plug-in registered
 
 
@@ -200,6 +205,11 @@ class TrainSpec(Strict):
         return dataclasses.replace(self, variant=other.variant, variant_spec=other.variant_spec) == other
 
     @property
+    def ema(self) -> float | None:
+        """Decay per step of the averaged weights: the recipe's or the variant's. None evaluates the last weights."""
+        return self.variant_spec.ema if self.recipe.ema is None else self.recipe.ema or None
+
+    @property
     def config_sha(self) -> str:
         """Hash of the spec without the seed. Runs with the same hash differ only in the seed."""
         return dataclasses.replace(self, seed=0)._hash()
@@ -213,6 +223,7 @@ class TrainSpec(Strict):
         _forget_defaults(content["variant_spec"], VariantSpec, LATER_VARIANT_FIELDS)
         if self.variant_spec.adversary is not None:
             _forget_defaults(content["variant_spec"]["adversary"], AdversarySpec, ("start", "projected"))
+        _forget_defaults(content["recipe"], Recipe, ("optimizer", "momentum", "ema"))
         return short_id(content)
 
 

@@ -52,6 +52,24 @@ RECIPES.register(
     ),
     origin=_ORIGIN,
 )
+RECIPES.register(
+    "fast",
+    RecipeEntry(
+        summary="for images of 28 to 64 px: 12 epochs of SGD with Nesterov momentum and one cycle of the learning rate",
+        source="one cycle as in Jordan 2024, arXiv 2404.00498; γ as in recipe auto",
+        schedule="auto",
+        recipe=Recipe(
+            epochs=12,
+            lr=0.1,
+            optimizer="sgd",
+            lr_schedule="one_cycle",
+            horizontal_flip=True,
+            crop_padding=4,
+            crop_fill="mean",
+        ),
+    ),
+    origin=_ORIGIN,
+)
 _CIFAR = Recipe(
     epochs=1000,
     batch_size=128,

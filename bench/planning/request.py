@@ -262,4 +262,5 @@ def _recipe(recipe: Recipe, config: RunConfig) -> Recipe:
         lr=config.lr or recipe.lr,
         batch_size=config.train_batch_size or recipe.batch_size,
         precision=config.train_precision,
+        ema=recipe.ema if config.ema is None else config.ema,
     )

@@ -16,6 +16,7 @@ from bench.core.records import EpochRecord
 from bench.core.seeds import derive_seed
 from bench.models.schedules import GammaState
 from bench.runtime.files import FACTS, read_facts
+from bench.training.averaging import WeightAverage
 
 
 @dataclass
@@ -66,6 +67,7 @@ class TrainingState:
     history: tuple[EpochRecord, ...] = ()
     epoch: EpochProgress = field(default_factory=EpochProgress)  # the unfinished epoch after ``history``
     elapsed_s: float = 0.0  # seconds of training in earlier processes
+    average: WeightAverage | None = None
 
 
 def dump_state(state: TrainingState) -> bytes:
@@ -88,6 +90,8 @@ def restore_state(state: TrainingState, content: bytes) -> None:
     try:
         tensors, header = load(content), read_facts(content)
         state.model.load_state_dict(_below("model.", tensors))
+        if state.average is not None:
+            state.average.model.load_state_dict(_below("average.", tensors))
         if state.term is not None:
             state.term.load_state_dict(_below("term.", tensors))
         _restore_moments(state.optimizer, _below("optimizer.", tensors))
@@ -129,6 +133,8 @@ def _tensors(state: TrainingState) -> dict[str, Tensor]:
     }
     weights = {f"model.{name}": value for name, value in state.model.state_dict().items()}
     term = state.term.state_dict() if state.term is not None else {}
+    if state.average is not None:
+        weights |= {f"average.{name}": value for name, value in state.average.model.state_dict().items()}
     device = next(state.model.parameters()).device
     generators = {f"generators.{name}": value for name, value in _generators(device).items()}
     epoch = {"epoch.steps": state.epoch.table()}
