@@ -76,7 +76,8 @@ def random_start(inputs: Tensor, spec: AdversarySpec, random: ImageRandom) -> Te
     if spec.norm == "linf":
         return radius * (2 * random.uniform(PURPOSE, *shape) - 1)
     sphere = torch.nn.functional.normalize(random.normal(PURPOSE, shape.numel() + 2))
-    return radius * sphere[:, : shape.numel()].reshape(inputs.shape)
+    start: Tensor = radius * sphere[:, : shape.numel()].reshape(inputs.shape)
+    return start
 
 
 def ascend(loss: Loss, inputs: Tensor, spec: AdversarySpec, *, start: Tensor) -> Tensor:

@@ -67,8 +67,8 @@ def apply(images: Tensor, chosen: Tensor, level: Tensor, negative: Tensor) -> Te
         chosen: Index of the operation per image, (N,) int64.
         level: Strength, 0 to 10, (N,). Posterise removes 4 bits and level·4/10 more; solarise inverts levels from
             256 − level·25.6; rotate turns by level·3 degrees; shear moves a row by level·0.03 of its distance from the
-            edge; translate moves by a third of the side times level/10. Each is rounded down to whole bits, grey levels,
-            degrees and pixels, except shear.
+            edge; translate moves by a third of the side times level/10. Bits, grey levels, degrees and pixels are
+            rounded down to whole numbers.
         negative: Whether a rotation, shear or translation is reversed, (N,) bool.
 
     Returns:
@@ -122,8 +122,8 @@ def _stretched(histogram: Tensor, grey: Tensor) -> Tensor:
 def _equalized(histogram: Tensor, grey: Tensor) -> Tensor:
     """Return the table of Pillow's equalize, (N, C, 256): a level becomes the share of darker pixels, times 255.
 
-    With s = (number of pixels − number of the brightest level)/255, rounded down, the table is (s/2 + darker)/s, rounded
-    down. The image is unchanged if it has one level, or s = 0.
+    With s = (number of pixels − number of the brightest level)/255, rounded down, the table is (s/2 + darker)/s,
+    rounded down. The image is unchanged if it has one level, or s = 0.
     """
     present = histogram > 0
     last = torch.where(present, grey, 0.0).amax(2, keepdim=True).long()

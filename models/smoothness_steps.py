@@ -30,7 +30,8 @@ def input_gradient_penalty(batch: TrainingBatch, context: StepContext) -> Tensor
         found = context.forward(images)
         (gradient,) = torch.autograd.grad(context.criterion(found.outputs), images, create_graph=True)
     norms = torch.linalg.vector_norm(len(images) * gradient.flatten(1), dim=1)
-    return context.loss(found) + context.weight * norms.mean()
+    loss: Tensor = context.loss(found) + context.weight * norms.mean()
+    return loss
 
 
 def jacobian_penalty(batch: TrainingBatch, context: StepContext) -> Tensor:

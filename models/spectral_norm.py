@@ -33,9 +33,10 @@ def settle_spectral_norms(model: nn.Module) -> None:
     """
     for module in model.modules():
         if isinstance(module, LAYERS) and parametrize.is_parametrized(module, "weight"):
-            was_training = module.parametrizations.training
-            module.parametrizations.train()
+            parametrizations: nn.Module = module.get_submodule("parametrizations")
+            was_training = parametrizations.training
+            parametrizations.train()
             with torch.no_grad():
                 for _ in range(SETTLING):
                     module.weight  # noqa: B018 - one iteration of the power method
-            module.parametrizations.train(was_training)
+            parametrizations.train(was_training)

@@ -21,7 +21,7 @@ from bench.core.specs import VariantSpec
 from bench.models.auxiliary_losses import Batch
 from bench.models.classifier import Classifier
 from bench.models.image_random import ImageRandom
-from bench.models.objective import Objective, scalar
+from bench.models.objective import Objective
 
 STANDARD_STEP = "standard"
 

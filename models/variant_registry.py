@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from dataclasses import dataclass
+from typing import Any
 
 from bench.core.errors import BenchError
 from bench.core.registry import Registry
@@ -126,7 +127,9 @@ def _parts(name: str) -> list[str]:
 
 def _merged(name: str, specs: dict[str, VariantSpec]) -> VariantSpec:
     """Return the combination of ``specs``, by part. Raises BenchError if two of them set a field differently."""
-    default, values, owners = VariantSpec(), {}, {}
+    default = VariantSpec()
+    values: dict[str, Any] = {}
+    owners: dict[str, str] = {}  # parts that set the values
     for part, spec in specs.items():
         for field in dataclasses.fields(VariantSpec):
             value = getattr(spec, field.name)
@@ -151,6 +154,11 @@ def _shown(value: object) -> str:
 
 
 VARIANTS = VariantRegistry("variant")
+
+
+def shown_name(name: str) -> str:
+    """Return the name of a registered variant or combination as tables show it, and any other name unchanged."""
+    return canonical_name(name) if name in VARIANTS else name
 
 
 def has_collapse_penalty(name: str, spec: VariantSpec) -> bool:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from bench.core.specs import AdversarySpec, VariantSpec
 from bench.core.vocabulary import BASELINE
-from bench.models.variant_registry import ORIGIN, VARIANTS, VariantEntry, has_collapse_penalty
+from bench.models.variant_registry import ORIGIN, VARIANTS, VariantEntry, has_collapse_penalty, shown_name
 
-__all__ = ["ORIGIN", "VARIANTS", "VariantEntry", "has_collapse_penalty"]
+__all__ = ["ORIGIN", "VARIANTS", "VariantEntry", "has_collapse_penalty", "shown_name"]
 
 RECIPE = "recipe"  # instead of a schedule's name: use the schedule of the recipe
 
@@ -119,7 +119,8 @@ _register(
 )
 _register(
     "pgd_at",
-    "adversarial training, the positive control: baseline trained on adversarial examples of 10-step PGD",
+    "adversarial training, the positive control: baseline trained on adversarial examples of 10-step PGD; published "
+    "with averaged weights 82.36 clean, 50.49 AutoAttack at 8/255 (FastAT benchmark, arXiv 2604.22853)",
     "Madry et al. 2018, arXiv 1706.06083",
     VariantSpec(adversary=AdversarySpec(), ema=ADVERSARIAL_EMA),
 )

@@ -59,8 +59,9 @@ def loss_at_worst_weights(function: TrainingStep, context: StepContext, size: fl
 
 def _scaled(gradient: Tensor, weight: Tensor) -> Tensor:
     """Return ``gradient`` with the norm of ``weight``, detached; 0 for a gradient of 0."""
-    unit = gradient / torch.linalg.vector_norm(gradient).clamp_min(1e-20)
-    return unit * torch.linalg.vector_norm(weight.detach())
+    scaled: Tensor = gradient / torch.linalg.vector_norm(gradient).clamp_min(1e-20)
+    scaled = scaled * torch.linalg.vector_norm(weight.detach())
+    return scaled
 
 
 @contextmanager
@@ -78,4 +79,3 @@ def _restored_buffers(modules: list[nn.Module]) -> Iterator[None]:
         with torch.no_grad():
             for module, name, buffer, value in saved:
                 setattr(module, name, buffer.copy_(value))
-

@@ -58,7 +58,7 @@ def _spec(name: str, recipe: str) -> TrainSpec:
         data=DataSpec(name="d", train_sha="", num_classes=NUM_CLASSES, image_size=IMAGE_SIZE),
         model=ModelSpec(name=BACKBONE),
         variant=name,
-        variant_spec=resolve_budgets(resolved, requested=None, default=EPS)[name],
+        variant_spec=resolve_budgets(resolved, requested=None, defaults={"linf": EPS, "l2": EPS})[name],
         recipe=Recipe(epochs=2, batch_size=COUNT // 2),
         seed=0,
     )
