@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from bench.models.objective import scalar
 from bench.models.training_steps import StepContext, TrainingBatch, TrainingStep
 
 
@@ -39,6 +40,7 @@ def loss_at_worst_weights(function: TrainingStep, context: StepContext, size: fl
     """Compute the loss of the step ``function`` at the perturbed weights, with a gradient for the weights.
 
     ``size`` is γ. Images are attacked at the weights w, once. Running statistics are updated by the second pass only.
+    Raises CellFailure("loss_error") for a step that returns no scalar with a gradient.
     """
     step = _Step(function, context.model)
     weights = {name: weight for name, weight in step.named_parameters() if weight.ndim > 1 and "weight" in name}
@@ -46,21 +48,20 @@ def loss_at_worst_weights(function: TrainingStep, context: StepContext, size: fl
     if context.objective.term is not None:
         modules.append(context.objective.term)
     with _restored_buffers(modules):
-        loss = step(context.batch, context)
+        loss = scalar("training step", step(context.batch, context), None)
         gradients = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
     worst = {
         name: weight if gradient is None else weight + size * _scaled(gradient, weight)
         for (name, weight), gradient in zip(weights.items(), gradients, strict=True)
     }
     context.rewind()
-    loss_at_worst: Tensor = functional_call(step, worst, (context.batch, context))
-    return loss_at_worst
+    return scalar("training step", functional_call(step, worst, (context.batch, context)), None)
 
 
 def _scaled(gradient: Tensor, weight: Tensor) -> Tensor:
     """Return ``gradient`` with the norm of ``weight``, detached; 0 for a gradient of 0."""
-    scaled: Tensor = gradient / torch.linalg.vector_norm(gradient).clamp_min(1e-20)
-    scaled = scaled * torch.linalg.vector_norm(weight.detach())
+    unit = gradient / torch.linalg.vector_norm(gradient).clamp_min(1e-20)
+    scaled: Tensor = unit * torch.linalg.vector_norm(weight.detach())
     return scaled
 
 
