@@ -14,13 +14,13 @@ from typing import Literal
 from bench.core.epsilon import format_eps
 from bench.core.options import Config, option
 from bench.core.sources import EXTERNAL
-from bench.core.specs import Backend, Encoding, Norm, Precision
+from bench.core.specs import Backend, Encoding, Norm
 from bench.core.vocabulary import BASELINE, ENCODINGS, MCE_REFERENCES, NATIVE, NORMS, PRECISIONS, PROTOCOLS, REFERENCE
 from bench.models.variants import shown_name
 from bench.runtime.interrupt import duration
 
 AuditLevel = Literal["default", "full", "none"]
-AttackPrecision = Literal["auto", "fp32", "bf16"]
+ChosenPrecision = Literal["auto", "fp32", "bf16"]
 
 NETWORKS, DATA, TRAINING = "Networks", "Data", "Training"
 ATTACKS, CORRUPTIONS, CHECKS = "Attacks", "Corruptions", "Checks and diagnosis"
@@ -94,7 +94,7 @@ class MeasureConfig(DataConfig, TableConfig):
     attack_backend: Backend = option(
         NATIVE, group=ATTACKS, choices=(NATIVE, REFERENCE), help="our own attacks, or foolbox and pyautoattack"
     )
-    attack_precision: AttackPrecision = option(
+    attack_precision: ChosenPrecision = option(
         "fp32",
         group=ATTACKS,
         choices=PRECISIONS,
@@ -189,11 +189,11 @@ class RunConfig(MeasureConfig):
     train_batch_size: int | None = option(
         group=TRAINING, minimum=2, default_text="the recipe's", help="batch size of the training"
     )
-    train_precision: Precision = option(
-        "fp32",
+    train_precision: ChosenPrecision = option(
+        "auto",
         group=TRAINING,
-        choices=("fp32", "bf16"),
-        help="bf16: train the backbone in bfloat16; several times faster if the hardware supports it",
+        choices=PRECISIONS,
+        help="precision of the backbone in training. auto: the one that a trial shows to be faster on this device",
     )
     ema: float | None = option(
         group=TRAINING,

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 from bench.attacks.corruptions.registry import resolve_kinds
 from bench.attacks.registry import ResolvedAttack, resolve, resolve_all
-from bench.config import AttackPrecision, MeasureConfig, RunConfig
+from bench.config import ChosenPrecision, MeasureConfig, RunConfig
 from bench.core.epsilon import parse_eps
 from bench.core.errors import BenchError
 from bench.core.limits import CHECKPOINT
@@ -33,7 +33,7 @@ from bench.runtime.files import file_sha
 from bench.runtime.plugin import is_of_plugin, plugin_sha
 
 
-def at_precision(attacks: Sequence[ResolvedAttack], requested: AttackPrecision, device: str) -> list[ResolvedAttack]:
+def at_precision(attacks: Sequence[ResolvedAttack], requested: ChosenPrecision, device: str) -> list[ResolvedAttack]:
     """Return the attacks with their precision, which is a part of the spec of a cell.
 
     ``auto`` selects bf16 if the attack and the hardware of ``device`` support it, and otherwise fp32. Raises BenchError
@@ -285,6 +285,6 @@ def _recipe(recipe: Recipe, config: RunConfig) -> Recipe:
         epochs=recipe.epochs if config.epochs is None else config.epochs,
         lr=config.lr or recipe.lr,
         batch_size=config.train_batch_size or recipe.batch_size,
-        precision=config.train_precision,
+        precision=recipe.precision if config.train_precision == "auto" else config.train_precision,
         ema=recipe.ema if config.ema is None else config.ema,
     )
