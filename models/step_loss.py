@@ -5,7 +5,6 @@ from __future__ import annotations
 from torch import Tensor
 
 from bench.core.specs import VariantSpec
-from bench.models import adversarial_steps, smoothness_steps  # noqa: F401 - register their steps
 from bench.models.objective import scalar
 from bench.models.training_steps import TRAINING_STEPS, StepContext
 from bench.models.weight_perturbation import loss_at_worst_weights

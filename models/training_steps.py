@@ -145,3 +145,6 @@ def check_step(name: str, spec: VariantSpec) -> None:
             f"variant {name!r} has the training step {step!r}, which replaces the criterion, and the criterion "
             f"{spec.criterion!r}; leave one of them out."
         )
+
+
+from bench.models import adversarial_steps, smoothness_steps  # noqa: E402, F401 - register steps in the registry above

@@ -180,7 +180,6 @@ def _variants(patterns: Sequence[str]) -> Mapping[str, VariantSpec]:
 
 def _check_step(name: str, spec: VariantSpec) -> None:
     """Check a training step of its own. Imports torch."""
-    from bench.models import step_loss  # noqa: F401 - registers the training steps
     from bench.models.training_steps import check_step
 
     check_step(name, spec)

@@ -183,8 +183,11 @@ def interrupted(spec: TrainSpec, after: tuple[int, int]) -> bytes:
         VariantSpec(penalty="mean_square", schedule="auto"),
         VariantSpec(term="center_loss"),
         VariantSpec(adversary=AdversarySpec(eps=0.1, steps=2)),
+        VariantSpec(adversary=AdversarySpec(norm="l2", eps=0.3, steps=2), training_step="trades", noise=0.1),
+        VariantSpec(adversary=AdversarySpec(eps=0.1, steps=1), weight_perturbation=0.01, term="center_loss"),
+        VariantSpec(training_step="augmix"),
     ],
-    ids=["two phases", "closed loop", "centres", "adversary"],
+    ids=["two phases", "closed loop", "centres", "adversary", "trades", "weights", "augmix"],
 )
 @pytest.mark.parametrize("after", [(1, 0), (5, 1), (29, 1)])
 def test_a_resumed_training_is_the_same_training(variant: VariantSpec, after: tuple[int, int]) -> None:
