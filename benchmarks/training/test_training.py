@@ -13,6 +13,7 @@ from __future__ import annotations
 import multiprocessing
 import re
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -268,8 +269,9 @@ def test_peak_memory(subject: Subject, precision: Precision, engine: Bench) -> N
 
 
 def _peak_memory(engine: Bench, name: str, subject: Subject, precision: Precision) -> float:
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_peak, (name, subject, precision, engine.device.type, torch.get_num_threads()))
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:  # the workers of a Pool cannot start a DataLoader's
+        return pool.submit(_peak, name, subject, precision, engine.device.type, torch.get_num_threads()).result()
 
 
 def _peak(name: str, subject: Subject, precision: Precision, device_name: str, threads: int) -> float:
