@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bench.core.errors import BenchError
 from bench.core.names import allowed_name
@@ -242,8 +241,4 @@ def _split(name: str, images: _Found, labels_of: Mapping[str, int], fitting: Fit
     labels = np.array([labels_of[entries[image][0]] for image in ids], dtype=np.int64)
     files = image_files.digest_files(paths, images.folder)
     sha = split_sha(ids, labels, image_files.digest_split(files, fitting))
-
-    def read(indices: NDArray[np.int64]) -> NDArray[np.uint8]:
-        return image_files.read_images([paths[i] for i in indices], fitting, fit=fit)
-
-    return Split(name, ids, labels, sha, read, files)
+    return Split(name, ids, labels, sha, image_files.FileReader(paths, fitting, fit), files)

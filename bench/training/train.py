@@ -12,7 +12,7 @@ from bench.core.records import EpochRecord
 from bench.core.seeds import derive_seed
 from bench.core.specs import TrainSpec
 from bench.data.augment import augment
-from bench.data.tensors import Images, as_inputs
+from bench.data.tensors import Images
 from bench.models.auxiliary_losses import Batch
 from bench.models.classifier import Classifier
 from bench.models.margins import logit_margins
@@ -110,8 +110,9 @@ def _train_epoch(
     batches = _batches(len(images), spec.recipe.batch_size, draws.batches)
     done = state.epoch
     draws.restore(done.generators)
-    for number, indices in enumerate(batches[done.batches :], start=done.batches + 1):
-        inputs, labels = _prepare(model, images, indices, spec, draws.batches, device)
+    remaining = images.batches(batches[done.batches :], device)
+    for number, (inputs, labels) in enumerate(remaining, start=done.batches + 1):
+        inputs = augment(inputs, spec.recipe, mean=getattr(model.normalize, "mean", None), generator=draws.batches)
         inputs = _attacked(model, inputs, labels, spec, objective, epoch, draws.adversary)
         batch = forward(model, inputs, labels, low_precision=spec.recipe.precision == "bf16")
         gamma = state.gamma.gamma
@@ -123,8 +124,8 @@ def _train_epoch(
         state.optimizer.step()
         stats = _step_stats(batch, next_epoch=epoch + (number == len(batches)))
         state.gamma = objective.advance(state.gamma, stats)
-        done.batches, done.n_images = number, done.n_images + len(indices)
-        done.loss += loss.item() * len(indices)
+        done.batches, done.n_images = number, done.n_images + len(labels)
+        done.loss += loss.item() * len(labels)
         done.n_correct += int((batch.outputs.argmax(1) == batch.labels).sum())
         done.margin += stats.margin
         if number == len(batches):
@@ -205,16 +206,3 @@ def _batches(count: int, batch_size: int, generator: torch.Generator) -> tuple[T
     full = order[: steps_per_epoch(count, batch_size) * batch_size]
     batches: tuple[Tensor, ...] = full.split(batch_size)
     return batches
-
-
-def _prepare(
-    model: Classifier,
-    images: Images,
-    indices: Tensor,
-    spec: TrainSpec,
-    generator: torch.Generator,
-    device: torch.device,
-) -> tuple[Tensor, Tensor]:
-    inputs = as_inputs(images.pixels[indices].to(device))
-    mean = getattr(model.normalize, "mean", None)
-    return augment(inputs, spec.recipe, mean=mean, generator=generator), images.labels[indices].to(device)
