@@ -13,9 +13,9 @@ import torch
 from bench.config import MeasureConfig
 from bench.core.errors import BenchError, CellFailure, ran_out_of_memory
 from bench.core.specs import CorruptionSpec, EvalSpec, Norm
+from bench.data.corrupted.on_reading import Corruption
 from bench.data.corrupted.open import check_unchanged, open_set
 from bench.data.corrupted.sets import CorruptedSet
-from bench.data.decode_worker import Corruption
 from bench.data.duplicates import Duplicates, known_duplicates
 from bench.data.split import Dataset
 from bench.data.streaming import StreamedImages
@@ -122,8 +122,7 @@ class RunContext:
         try:
             found = self.corrupted_set(spec, clean)
             check_unchanged(spec, found)
-            reader = found.reader(spec.kind, spec.severity) if isinstance(clean, StreamedImages) else None
-            if reader is not None:
+            if isinstance(clean, StreamedImages) and (reader := found.reader(spec.kind, spec.severity)):
                 return replace(clean, reader=reader)
             pixels = torch.from_numpy(found.images(spec.kind, spec.severity)).permute(0, 3, 1, 2)
             return ResidentImages(clean.ids, pixels, clean.labels)

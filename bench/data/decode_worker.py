@@ -19,19 +19,10 @@ from numpy.typing import NDArray
 
 from bench.core.errors import BenchError, CellFailure
 from bench.core.specs import Fitting
+from bench.data.content_hashes import Stamp, refuse_changed
 from bench.data.image_files import read_image
 
 MOST_LETTERS = 1000  # of an error message, so that all answers fit into a pipe
-
-
-class Corruption(NamedTuple):
-    """Arguments of :func:`bench.attacks.corruptions.apply.corrupt_bytes`."""
-
-    kind: str
-    severity: int
-    seed: int
-    profile: str
-    files_sha: str
 
 
 class Request(NamedTuple):
@@ -39,6 +30,7 @@ class Request(NamedTuple):
 
     start: int
     paths: list[str]
+    stamps: list[list[int]]  # fields of the Stamp of each file; empty: not compared
     fitting: dict[str, Any]  # fields of a Fitting
     fit: bool
     ids: list[str]  # needed by a corruption only
@@ -52,35 +44,20 @@ class Answer(NamedTuple):
     reason: str = ""  # of a CellFailure; empty: a BenchError
 
 
-def corrupted(pixels: NDArray[np.uint8], ids: list[str], corruption: Corruption) -> NDArray[np.uint8]:
-    """Corrupt images, (M, 3, S, S) uint8. Return the same shape.
-
-    Raises CellFailure("corruption_error") if the function of the corruption raises an error.
-    """
-    from bench.attacks.corruptions.apply import corrupt_bytes
-
-    kind, severity, seed, profile, files_sha = corruption
-    images = np.ascontiguousarray(pixels.transpose(0, 2, 3, 1))
-    try:
-        changed = corrupt_bytes(images, ids, kind, severity, seed=seed, profile=profile, files_sha=files_sha)  # type: ignore[arg-type]
-    except (BenchError, CellFailure):
-        raise
-    except Exception as error:
-        line = (str(error).splitlines() or [""])[0]
-        raise CellFailure("corruption_error", f"{type(error).__name__}: {line}") from error
-    return changed.transpose(0, 3, 1, 2)
-
-
 def answer(request: Request, memory: NDArray[np.uint8]) -> Answer:
     """Write the pixels of a request to ``memory``, (bytes,)."""
     fitting = Fitting(**request.fitting)
     shape = (len(request.paths), 3, fitting.size, fitting.size)
     pixels = memory[request.start : request.start + int(np.prod(shape))].reshape(shape)
     try:
+        for path, stamp in zip(request.paths, request.stamps, strict=False):
+            refuse_changed(Path(path), Stamp(*stamp))
         for index, path in enumerate(request.paths):
             pixels[index] = read_image(Path(path), fitting, fit=request.fit)
         if request.corruption is not None and request.paths:
-            pixels[:] = corrupted(pixels, request.ids, Corruption(*request.corruption))
+            from bench.data.corrupted.on_reading import Corruption
+
+            pixels[:] = Corruption(*request.corruption).apply(pixels, request.ids)
     except CellFailure as failure:
         return Answer(failure.message[:MOST_LETTERS], failure.reason)
     except BenchError as error:

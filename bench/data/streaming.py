@@ -18,10 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.attacks.corruptions import builtin as builtin  # fills the registry
-from bench.attacks.corruptions.registry import BUILTIN, CORRUPTIONS
+from bench.data.corrupted.on_reading import Corruption
 from bench.data.decode_pool import borrowed, default_workers
-from bench.data.decode_worker import Corruption, Request, corrupted
+from bench.data.decode_worker import Request
 from bench.data.image_files import FileReader
 from bench.data.tensors import as_inputs
 from bench.runtime.interrupt import check_stop
@@ -77,9 +76,8 @@ class StreamedImages:
     ) -> Generator[tuple[Tensor, Tensor], None, None]:
         """Yield each tensor of indices, (M,), with the pixels (M, 3, S, S) uint8 on the CPU."""
         waiting: deque[Tensor] = deque()
-        in_workers = (
-            self.corruption if self.corruption and CORRUPTIONS.origin(self.corruption.kind) == BUILTIN else None
-        )
+        corruption = self.corruption
+        in_workers = corruption if corruption is not None and corruption.is_builtin else None
 
         with borrowed(self.workers or default_workers(), self.reader.image_bytes) as (pool, layout):
 
@@ -99,9 +97,9 @@ class StreamedImages:
                     part = next(parts)
                     flat[end : end + len(part)] = part
                     end += len(part)
-                if self.corruption is not None and in_workers is None:
+                if corruption is not None and in_workers is None:
                     names = [self.ids[i] for i in indices.tolist()]
-                    batch = torch.from_numpy(np.ascontiguousarray(corrupted(batch.numpy(), names, self.corruption)))
+                    batch = torch.from_numpy(corruption.apply(batch.numpy(), names))
                 yield indices, batch
 
     def _request(self, indices: Tensor, corruption: Corruption | None) -> Request:
@@ -109,6 +107,7 @@ class StreamedImages:
         return Request(
             start=0,
             paths=[os.fspath(self.reader.paths[i]) for i in chosen],
+            stamps=[list(self.reader.stamps[i]) for i in chosen] if self.reader.stamps else [],
             fitting=asdict(self.reader.fitting),
             fit=self.reader.fit,
             ids=[self.ids[i] for i in chosen] if corruption else [],
