@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
+from itertools import chain, islice
 
 import numpy as np
 import torch
@@ -63,8 +64,11 @@ class StreamedImages:
         corrupted.
         """
         on_gpu = device.type == "cuda"
-        for indices, pixels in self.pixels(index_batches, pinned=on_gpu):
-            yield as_inputs(pixels.to(device, non_blocking=on_gpu)), self.labels[indices].to(device)
+        for indices, pixels in self.pixels(index_batches, pinned=on_gpu, as_float=device.type == "cpu"):
+            scaled = (
+                pixels.div_(255) if pixels.is_floating_point() else as_inputs(pixels.to(device, non_blocking=on_gpu))
+            )
+            yield scaled, self.labels[indices].to(device)
 
     def check(self) -> None:
         """Decode all images once. Raises BenchError for an image that cannot be read, and Stopped on request."""
@@ -72,9 +76,12 @@ class StreamedImages:
             check_stop()
 
     def pixels(
-        self, index_batches: Iterable[Tensor], *, pinned: bool = False
+        self, index_batches: Iterable[Tensor], *, pinned: bool = False, as_float: bool = False
     ) -> Generator[tuple[Tensor, Tensor], None, None]:
-        """Yield each tensor of indices, (M,), with the pixels (M, 3, S, S) uint8 on the CPU."""
+        """Yield each tensor of indices, (M,), with the pixels (M, 3, S, S) in 0…255 on the CPU.
+
+        They are uint8. With ``as_float``, they may be float32, which saves a copy.
+        """
         waiting: deque[Tensor] = deque()
         corruption = self.corruption
         in_workers = corruption if corruption is not None and corruption.is_builtin else None
@@ -90,14 +97,13 @@ class StreamedImages:
             parts = pool.read(requests(), layout)
             for first in parts:
                 indices = waiting.popleft()
-                batch = torch.empty((len(indices), *self.shape), dtype=torch.uint8, pin_memory=pinned)
-                flat, end = batch.numpy().reshape(-1), len(first)
-                flat[:end] = first
-                for _ in range(math.ceil(len(indices) / layout.images) - 1):
-                    part = next(parts)
-                    flat[end : end + len(part)] = part
-                    end += len(part)
-                if corruption is not None and in_workers is None:
+                in_floats = as_float and corruption is in_workers
+                dtype = torch.float32 if in_floats else torch.uint8
+                batch = torch.empty((len(indices), *self.shape), dtype=dtype, pin_memory=pinned)
+                rest = islice(parts, math.ceil(len(indices) / layout.images) - 1)
+                for rows, part in zip(batch.split(layout.images), chain([first], rest), strict=True):
+                    rows.view(-1).copy_(torch.from_numpy(part))
+                if corruption is not in_workers:
                     names = [self.ids[i] for i in indices.tolist()]
                     batch = torch.from_numpy(corruption.apply(batch.numpy(), names))
                 yield indices, batch

@@ -82,7 +82,7 @@ class ResidentImages:
 
 def as_inputs(pixels: Tensor) -> Tensor:
     """Convert uint8 or float32 (N, 1 or 3, H, W) to float32 (N, 3, H, W) in [0, 1]. A grey channel is repeated."""
-    scaled = pixels.float().div(255) if pixels.dtype == torch.uint8 else pixels
+    scaled = pixels.float().div_(255) if pixels.dtype == torch.uint8 else pixels
     return scaled.repeat(1, 3, 1, 1) if scaled.shape[1] == 1 else scaled
 
 
