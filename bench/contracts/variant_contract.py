@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bench.contracts.check import Check, check_documented, require, run_check, run_checks
 from bench.core.specs import DataSpec, ModelSpec, Recipe, TrainSpec
-from bench.data.tensors import Images
+from bench.data.tensors import ResidentImages
 from bench.models.build import BuiltModel, build_classifier
 from bench.models.objective import Objective
 from bench.models.variants import VARIANTS
@@ -97,7 +97,7 @@ def _shapes(built: BuiltModel) -> None:
 
 def _trains(spec: TrainSpec, built: BuiltModel) -> str:
     """Train the network in place and return its last loss. Raises CellFailure for a NaN or infinite loss."""
-    images = Images([str(i) for i in range(COUNT)], _pixels(), torch.arange(COUNT) % NUM_CLASSES)
+    images = ResidentImages([str(i) for i in range(COUNT)], _pixels(), torch.arange(COUNT) % NUM_CLASSES)
     before = {key: parameter.clone() for key, parameter in built.classifier.named_parameters()}
     facts = training_facts(spec, count=COUNT, latent_dim=built.latent_dim)
     objective = Objective(spec.variant_spec, facts, latent_dim=built.latent_dim)

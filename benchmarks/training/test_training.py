@@ -29,7 +29,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from bench.core.specs import AdversarySpec, DataSpec, ModelSpec, Precision, Recipe, TrainSpec, VariantSpec
-from bench.data.tensors import Images
+from bench.data.tensors import ResidentImages
 from bench.models.build import build_classifier
 from bench.models.classifier import Classifier
 from bench.models.objective import Objective
@@ -115,7 +115,7 @@ def ours(
 ) -> Callable[[], None]:
     """Return a function that trains for one round with our loop."""
     pixels, labels = _data(subject)
-    images = Images(
+    images = ResidentImages(
         [str(i) for i in range(len(labels))], torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), labels
     )
     spec, model = _spec(subject, precision, variant), _model(subject, device)
