@@ -123,7 +123,7 @@ class RunContext:
             found = self.corrupted_set(spec, clean)
             check_unchanged(spec, found)
             if isinstance(clean, StreamedImages) and (reader := found.reader(spec.kind, spec.severity)):
-                return replace(clean, reader=reader)
+                return replace(clean, reader=reader, unreadable="corruption_error")
             pixels = torch.from_numpy(found.images(spec.kind, spec.severity)).permute(0, 3, 1, 2)
             return ResidentImages(clean.ids, pixels, clean.labels)
         except BenchError as error:

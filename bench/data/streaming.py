@@ -6,7 +6,6 @@ Memory does not depend on the number of images, except for ids, labels and paths
 
 from __future__ import annotations
 
-import math
 import os
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -19,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bench.core.errors import BenchError, CellFailure
 from bench.data.corrupted.on_reading import Corruption
 from bench.data.decode_pool import borrowed, default_workers
 from bench.data.decode_worker import Request
@@ -41,6 +41,7 @@ class StreamedImages:
     reader: FileReader
     workers: int | None = None  # None: one per core
     corruption: Corruption | None = None
+    unreadable: str = ""  # reason of the CellFailure for an image that cannot be read; empty: BenchError
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -103,19 +104,27 @@ class StreamedImages:
                     for part in indices.split(layout.images):
                         yield self._request(part, in_workers)
 
-            parts = pool.read(requests(), layout)
+            parts = self._read(pool.read(requests(), layout))
             for first in parts:
                 indices = waiting.popleft()
                 in_floats = as_float and corruption is in_workers
                 dtype = torch.float32 if in_floats else torch.uint8
                 batch = torch.empty((len(indices), *self.shape), dtype=dtype, pin_memory=pinned)
-                rest = islice(parts, math.ceil(len(indices) / layout.images) - 1)
-                for rows, part in zip(batch.split(layout.images), chain([first], rest), strict=True):
+                slices = batch.split(layout.images)
+                for rows, part in zip(slices, chain([first], islice(parts, len(slices) - 1)), strict=True):
                     rows.view(-1).copy_(torch.from_numpy(part))
                 if corruption is not in_workers:
                     names = [self.ids[i] for i in indices.tolist()]
                     batch = torch.from_numpy(corruption.apply(batch.numpy(), names))
                 yield indices, batch
+
+    def _read(self, parts: Iterator[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
+        try:
+            yield from parts
+        except BenchError as error:
+            if self.unreadable:
+                raise CellFailure(self.unreadable, str(error)) from error
+            raise
 
     def _request(self, indices: Tensor, corruption: Corruption | None) -> Request:
         chosen = indices.tolist()

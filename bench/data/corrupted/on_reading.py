@@ -7,6 +7,8 @@ from typing import NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.attacks.corruptions import builtin as builtin  # fills the registry
+from bench.attacks.corruptions.registry import BUILTIN, CORRUPTIONS
 from bench.attacks.corruptions.severities import Profile
 from bench.core.errors import BenchError, CellFailure, first_line
 
@@ -23,9 +25,7 @@ class Corruption(NamedTuple):
     @property
     def is_builtin(self) -> bool:
         """True if the function is part of this package. Processes that decode images have no plug-ins."""
-        from bench.data.corrupted.choose import code_sha_of
-
-        return not code_sha_of(self.kind)
+        return CORRUPTIONS.origin(self.kind) == BUILTIN
 
     def apply(self, pixels: NDArray[np.uint8], ids: list[str]) -> NDArray[np.uint8]:
         """Corrupt images, (M, 3, S, S) uint8. Return the same shape.
