@@ -1,7 +1,8 @@
 """Build comparison tables of own lines under one protocol and published lines of the same kind.
 
 Each protocol of the own rows has its own table, so that all own lines in a table can be ranked together. A published
-line is ranked if its protocol matches. Otherwise it is shown without rank and with the mismatches.
+line is ranked if its protocol matches. Otherwise it is shown without rank and with the mismatches. A published line of
+one recipe is shown only if an own line of the table has the same training.
 """
 
 from __future__ import annotations
@@ -102,7 +103,9 @@ def _matching_lines(own: Protocol, published: Sequence[Line]) -> list[Line]:
     return same_kind
 
 
-def _table(protocol: Protocol, suffix: str, own: Sequence[Line], published: Sequence[Line]) -> Table:
+def _table(protocol: Protocol, suffix: str, own: Sequence[Line], candidates: Sequence[Line]) -> Table:
+    published = [line for line in candidates if _is_beside(line, own)]
+    left_out = [line for line in candidates if not _is_beside(line, own)]
     reasons = [tuple(mismatches(protocol, line.protocol)) for line in published]
     agreeing = [line for line, why in zip(published, reasons, strict=True) if not why]
     by_alone = len({line.tried for line in own if _is_ranked(line)}) > 1
@@ -110,7 +113,27 @@ def _table(protocol: Protocol, suffix: str, own: Sequence[Line], published: Sequ
     lines = [(line, ()) for line in own] + list(zip(published, reasons, strict=True))
     placed = [RankedRow(line, ranks.get(id(line)), why, by_alone) for line, why in lines]
     placed.sort(key=lambda p: (p.rank is None, p.rank or 0, p.line.published, bool(p.reasons)))
-    return Table(protocol.title + suffix, _summary(protocol, reasons), tuple(placed))
+    summary = " ".join(filter(None, (_summary(protocol, reasons), _omission(left_out))))
+    return Table(protocol.title + suffix, summary, tuple(placed))
+
+
+def _is_beside(published: Line, own: Sequence[Line]) -> bool:
+    """Return whether ``published`` belongs to no recipe, or a line of ``own`` has the same training."""
+    training = published.training
+    return training is None or any(line.training is not None and line.training.is_same(training) for line in own)
+
+
+def _omission(left_out: Sequence[Line]) -> str:
+    """Return a sentence on the published lines without a run of the same training; empty if there are none."""
+    trainings = [line.training for line in left_out if line.training is not None]
+    if not trainings:
+        return ""
+    networks = {(t.dataset, t.network, name) for t in trainings for name in t.recipes}
+    needed = join([f"{network} on {dataset} with --recipe {name}" for dataset, network, name in sorted(networks)], "or")
+    return (
+        f"{pluralize(len(left_out), 'published row')} left out, because no run of this table has the recipe and the "
+        f"width of the penultimate layer: train {needed}."
+    )
 
 
 def _is_ranked(line: Line) -> bool:

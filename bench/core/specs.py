@@ -40,6 +40,10 @@ def short_id(value: Any) -> str:
     return text_part(fingerprint(value), ID_LENGTH)
 
 
+#: Fields of Recipe that were added later, and are omitted from ids at their default.
+_LATER_FIELDS = ("noise_space", "init")
+
+
 def _forget_default_sampling(spec: dict[str, Any]) -> None:
     """Remove version 1 of the sampling, so that ids from before version 2 do not change."""
     if spec["sampling"] == 1:
@@ -67,7 +71,9 @@ class Recipe(Strict):
     crop_fill: Literal["black", "mean"] = "black"  # mean: equivalent to padding with 0 after the normalisation
     resized_crop: bool = False  # crop a random part of the image and resize it to the original size
     precision: Precision = "fp32"  # precision of the backbone; head, loss and weights stay float32
-    noise: float = 0.0  # standard deviation of Gaussian noise on the image, in units of [0, 1] pixels
+    noise: float = 0.0  # standard deviation of Gaussian noise on the image, in units of ``noise_space``
+    noise_space: Literal["pixels", "normalized"] = "pixels"  # [0, 1] pixels, or the output of the normalisation
+    init: Literal["timm", "authors"] = "timm"  # initial weights of the backbone, see bench.models.initial_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,6 +195,9 @@ class TrainSpec(Strict):
         _forget_default_sampling(content["data"])
         if self.model.mean is None:
             del content["model"]["mean"], content["model"]["std"]
+        for name in _LATER_FIELDS:
+            if getattr(self.recipe, name) == Recipe.__dataclass_fields__[name].default:
+                del content["recipe"][name]
         return short_id(content)
 
 

@@ -15,12 +15,16 @@ CROP_AREA = (0.08, 1.0)  # share of the image's area
 CROP_RATIO = (3 / 4, 4 / 3)  # width to height
 
 
-def augment(inputs: Tensor, recipe: Recipe, *, mean: Tensor | None, generator: torch.Generator) -> Tensor:
+def augment(
+    inputs: Tensor, recipe: Recipe, *, mean: Tensor | None, std: Tensor | None = None, generator: torch.Generator
+) -> Tensor:
     """Augment a batch with the augmentations of ``recipe``, in the published order: flip, crop, noise.
 
     ``inputs`` is (N, C, H, W) in [0, 1]. ``mean``, (1, C, 1, 1), is the pixel that the normalisation maps to 0. Padding
-    with ``mean`` before the normalisation equals zero padding after the normalisation. Each image gets its own random
-    draws from ``generator``, which must be on the CPU. Noise is not clipped to [0, 1]. Returns (N, C, H, W).
+    with ``mean`` before the normalisation equals zero padding after the normalisation. Likewise, noise of σ·``std``,
+    with the ``std`` (1, C, 1, 1) of the normalisation, equals noise of σ after it; without ``std``, the normalisation
+    is the identity. Each image gets its own random draws from ``generator``, which must be on the CPU. Noise is not
+    clipped to [0, 1]. Returns (N, C, H, W).
     """
     if recipe.horizontal_flip:
         mirrored = torch.rand(len(inputs), generator=generator).lt(0.5).to(inputs.device)
@@ -31,7 +35,8 @@ def augment(inputs: Tensor, recipe: Recipe, *, mean: Tensor | None, generator: t
     if recipe.resized_crop:
         inputs = _resized_crop(inputs, generator)
     if recipe.noise:
-        inputs = inputs + recipe.noise * torch.randn(inputs.shape, generator=generator).to(inputs)
+        scale = std if recipe.noise_space == "normalized" and std is not None else 1.0
+        inputs = inputs + recipe.noise * scale * torch.randn(inputs.shape, generator=generator).to(inputs)
     return inputs
 
 

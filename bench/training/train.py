@@ -216,5 +216,5 @@ def _prepare(
     device: torch.device,
 ) -> tuple[Tensor, Tensor]:
     inputs = as_inputs(images.pixels[indices].to(device))
-    mean = getattr(model.normalize, "mean", None)
-    return augment(inputs, spec.recipe, mean=mean, generator=generator), images.labels[indices].to(device)
+    mean, std = getattr(model.normalize, "mean", None), getattr(model.normalize, "std", None)
+    return augment(inputs, spec.recipe, mean=mean, std=std, generator=generator), images.labels[indices].to(device)
