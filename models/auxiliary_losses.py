@@ -108,7 +108,7 @@ class CenterLoss(nn.Module):
 
 
 class RatioOfScatters(nn.Module):
-    r"""Within-class scatter relative to between-class scatter of the latents z of a batch, Fisher's ratio:
+    r"""Within-class scatter relative to between-class scatter of the latents z of a batch.
 
         [ Σ_i ‖z_i − μ_{y_i}‖² / (B − K') ]  /  [ Σ_c ‖μ_c − μ_G‖² / K' ]
 
@@ -145,7 +145,8 @@ class LogitSqueezing(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """Return the loss of a batch, a scalar."""
-        return torch.linalg.vector_norm(batch.outputs, dim=1).mean()
+        loss: Tensor = torch.linalg.vector_norm(batch.outputs, dim=1).mean()
+        return loss
 
 
 _ORIGIN = "bench.models.auxiliary_losses"

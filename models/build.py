@@ -49,9 +49,9 @@ def build_classifier(
     """Build ``model`` with the head and the output layer of ``variant`` for square images of side ``image_size``.
 
     ``activation`` replaces every ReLU of the backbone. With ``init="authors"``, a backbone with random weights gets
-    those of :func:`bench.models.initial_weights.reset_as_authors`; loaded weights are kept. ``layout`` is given for a stored network. Equal arguments give
-    equal weights. Torch's global random generator is not changed. Raises BenchError for an unknown name and for an
-    architecture that cannot be built.
+    those of :func:`bench.models.initial_weights.reset_as_authors`; loaded weights are kept. ``layout`` is given for a
+    stored network. Equal arguments give equal weights. Torch's global random generator is not changed. Raises
+    BenchError for an unknown name and for an architecture that cannot be built.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "init") % 2**63)

@@ -1,7 +1,7 @@
 """Initial weights of a backbone as in the code of the authors of latent point collapse.
 
-The authors' residual networks (arXiv 2310.08224, code of November 2024 and November 2025) keep the defaults of torch for
-all layers. timm's residual networks differ in two respects:
+The authors' residual networks (arXiv 2310.08224, code of November 2024 and of November 2025) keep the defaults of torch
+for all layers. timm's residual networks differ in two respects:
 
 =============== ================================================ ===========================================
 layer           timm                                             torch, as the authors

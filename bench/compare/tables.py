@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from bench.compare.rows import AUTOATTACK, CORRUPTIONS, DEEPFOOL, Line, Protocol, mismatches
-from bench.core.words import pluralize
+from bench.core.words import join, pluralize
 
 BY_ALONE = "ranked by {:.2f}, under the attack of the table alone: our rows have different attacks or audits"
 DIGITS = 8  # number of digits of a definition's hash in a title

@@ -1,4 +1,4 @@
-"""Training of a compared network: published numbers are shown only beside networks that were trained in the same way."""
+"""Training of a compared network. Published numbers are shown only beside networks with the same training."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ class Latents:
 
     @cached_property
     def classes(self) -> ClassStatistics:
-        """Statistics of the images grouped by true label, computed once. The global mean weights all classes equally."""
+        """Statistics of the images grouped by true label. The global mean is the mean of the class means."""
         return self._grouped(self.labels, by_image=False)
 
     @cached_property

@@ -79,8 +79,8 @@ RECIPES.register(
     "paper-imagenet",
     RecipeEntry(
         summary=(
-            "published for ImageNet: 200 epochs, γ to 1e6 in two phases, layers twice as wide; the authors' WRN-50-2 has "
-            "268 M parameters, four times those of timm's wide_resnet50_2, and no network of timm equals it"
+            "published for ImageNet: 200 epochs, γ to 1e6 in two phases, layers twice as wide; the authors' WRN-50-2 "
+            "has 268 M parameters, four times those of timm's wide_resnet50_2, and no network of timm equals it"
         ),
         source="configurations of the authors, November 2025; lr is a value of their sweep 5e-5, 1e-4, 1e-3",
         schedule="paper_imagenet",
@@ -108,14 +108,14 @@ _SOURCE_2024 = (
 for _name, _dataset, _network, _growth, _widths in (
     ("paper-cifar10-2024", "cifar10", "resnet18", "×1.05 per epoch to 1.02e6", (8, 4, 512)),
     ("paper-cifar100-2024", "cifar100", "resnet50", "×1.05 per epoch to 1.02e6", (64, 8, 2048)),
-    ("paper-svhn", "SVHN", "resnet18", "×1.03 per epoch to 1.02e5", (8, 6, 512)),
+    ("paper-svhn", "svhn", "resnet18", "×1.03 per epoch to 1.02e5", (8, 6, 512)),
 ):
     RECIPES.register(
         _name,
         RecipeEntry(
             summary=(
-                f"published in 2024 for {_dataset} with {_network}: 800 epochs, the rate halved after epoch 300 and every "
-                f"50 epochs after it, γ {_growth}, layers of {', '.join(map(str, _widths))}, flips and noise as their code"
+                f"published in 2024 for {_dataset} with {_network}: 800 epochs, rate halved after epoch 300 and every "
+                f"50 epochs from then on, γ {_growth}, layers of {', '.join(map(str, _widths))}, flips, crops and noise"
             ),
             source=_SOURCE_2024,
             schedule="paper_2024_svhn" if _name == "paper-svhn" else "paper_2024_cifar",
