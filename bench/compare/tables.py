@@ -113,8 +113,7 @@ def _table(protocol: Protocol, suffix: str, own: Sequence[Line], candidates: Seq
     lines = [(line, ()) for line in own] + list(zip(published, reasons, strict=True))
     placed = [RankedRow(line, ranks.get(id(line)), why, by_alone) for line, why in lines]
     placed.sort(key=lambda p: (p.rank is None, p.rank or 0, p.line.published, bool(p.reasons)))
-    summary = " ".join(filter(None, (_summary(protocol, reasons), _omission(left_out))))
-    return Table(protocol.title + suffix, summary, tuple(placed))
+    return Table(protocol.title + suffix, _summary(protocol, reasons, left_out), tuple(placed))
 
 
 def _is_beside(published: Line, own: Sequence[Line]) -> bool:
@@ -124,15 +123,13 @@ def _is_beside(published: Line, own: Sequence[Line]) -> bool:
 
 
 def _omission(left_out: Sequence[Line]) -> str:
-    """Return a sentence on the published lines without a run of the same training; empty if there are none."""
+    """Return a clause on the published lines without a run of the same training."""
     trainings = [line.training for line in left_out if line.training is not None]
-    if not trainings:
-        return ""
     networks = {(t.dataset, t.network, name) for t in trainings for name in t.recipes}
     needed = join([f"{network} on {dataset} with --recipe {name}" for dataset, network, name in sorted(networks)], "or")
     return (
-        f"{pluralize(len(left_out), 'published row')} left out, because no run of this table has the recipe and the "
-        f"width of the penultimate layer: train {needed}."
+        f"{pluralize(len(left_out), 'published row')} left out, because no run of this table has the same recipe, "
+        f"network and width of the penultimate layer: train {needed}"
     )
 
 
@@ -161,11 +158,15 @@ def _score(line: Line, *, by_alone: bool) -> tuple[float, float]:
     return round(robust or 0.0, 2), round(line.clean or 0.0, 2)
 
 
-def _summary(protocol: Protocol, reasons: Sequence[tuple[str, ...]]) -> str:
+def _summary(protocol: Protocol, reasons: Sequence[tuple[str, ...]], left_out: Sequence[Line]) -> str:
+    sentences = [_counts(reasons)] if reasons or not left_out else []
+    sentences += [RATIO] if protocol.measure == DEEPFOOL else []
+    sentences += [_omission(left_out)] if left_out else []
+    return " ".join(f"{sentence}." for sentence in sentences)
+
+
+def _counts(reasons: Sequence[tuple[str, ...]]) -> str:
     refused = [why for why in reasons if why]
     counts = Counter(reason for why in refused for reason in why)
-    n_comparable = len(reasons) - len(refused)
-    text = f"{n_comparable} of {pluralize(len(reasons), 'published row')} may be compared with ours"
-    if counts:
-        text += " (" + "; ".join(f"{reason}: {n}" for reason, n in counts.most_common()) + ")"
-    return f"{text}.{f' {RATIO}.' if protocol.measure == DEEPFOOL else ''}"
+    text = f"{len(reasons) - len(refused)} of {pluralize(len(reasons), 'published row')} may be compared with ours"
+    return f"{text} ({'; '.join(f'{reason}: {n}' for reason, n in counts.most_common())})" if counts else text
