@@ -84,7 +84,9 @@ def test_a_digits_run_refuses_the_published_rows_with_reasons(
     assert {line.split("|")[2].strip() for line in lines if "| here, seed 0" in line} == {"tiny:baseline", "tiny:lpc"}
     theirs = [line for line in lines if "| published: " in line]
     assert len(theirs) == 10  # under linf; by DeepFool none, because no run has a published recipe
-    assert "27 published rows left out, because no run of this table has the same recipe, network and width" in found.out
+    assert (
+        "27 published rows left out, because no run of this table has the same recipe, network and width" in found.out
+    )
     (attacked,) = (line for line in lines if " published rows may be compared " in line)
     assert re.findall(r"\((\d)\) (.+?)\.(?= |$)", attacked) == [
         (number, f"digits is not {name}, published on {n}; pgd-5 is not autoattack; eps 0.1, published at {eps}")

@@ -66,7 +66,7 @@ def test_the_default_does_not_change_an_id_and_the_authors_weights_do() -> None:
     def run_id(**changes: object) -> str:
         return TrainSpec(
             data=DataSpec(name="digits", train_sha="t", num_classes=10, image_size=8), model=ModelSpec(name="resnet18"),
-            variant="baseline", variant_spec=VariantSpec(), recipe=Recipe(epochs=1, **changes), seed=0,  # type: ignore[arg-type]
+            variant="baseline", variant_spec=VariantSpec(), recipe=Recipe(epochs=1, **changes), seed=0, version=3,  # type: ignore[arg-type]
         ).run_id  # fmt: skip
 
     assert run_id() == run_id(init="timm") == run_id(noise_space="pixels") == "0cb372333656"
