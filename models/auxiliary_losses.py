@@ -16,6 +16,7 @@ from bench.core.registry import Registry
 TEMPERATURE = 0.05
 AUTHORS_FLOOR = 1e-8  # added by the authors to the sum of exponentials, relative to the largest possible one
 CENTRE_RATE = 0.5
+NC1_RIDGE, NC1_FLOOR = 1e-3, 1e-12  # relative and smallest regularisation of BatchNC1
 
 
 class Batch(NamedTuple):
@@ -107,15 +108,15 @@ class CenterLoss(nn.Module):
         self.centres = self.centres + CENTRE_RATE * pull / (1 + count[:, None])
 
 
-class RatioOfScatters(nn.Module):
-    r"""Within-class scatter relative to between-class scatter of the latents z of a batch.
+class BatchNC1(nn.Module):
+    r"""NC1 of the latents z of a batch:  tr(Σ_W Σ_B⁺)/K'  =  Σ_i ‖M⁺ᵀ(z_i − μ_{y_i})‖² / (B − K').
 
-        [ Σ_i ‖z_i − μ_{y_i}‖² / (B − K') ]  /  [ Σ_c ‖μ_c − μ_G‖² / K' ]
+    μ_c are the class means in the batch, M (K', d) has the rows μ_c − μ_G with μ_G the mean of the μ_c, and K' is the
+    number of classes in the batch. Σ_W is pooled over the batch. M⁺ = Mᵀ(MMᵀ + ρI)⁻¹ is regularised by ρ, 1e-3 of the
+    mean of the diagonal of MMᵀ, so that directions in which the means hardly differ have a bounded weight.
 
-    μ_c are the class means in the batch, μ_G their mean, and K' the number of classes in the batch. It is NC1 of Papyan
-    et al. 2020, tr(Σ_W Σ_B⁺)/K, with the traces of the two matrices, which needs no pseudo-inverse. It is invariant
-    under z → cz, so that, unlike the penalty of LPC, it cannot be lowered by smaller latents. It is 0 for a batch with
-    one class, or with one image per class. The code of LPC has no such comparison; the form is ours.
+    The value is invariant under z → cz, so that, unlike the penalty of LPC, it cannot be lowered by smaller latents. It
+    is 0 for a batch with one class, or with one image per class. Definition of NC1: Papyan et al. 2020.
     """
 
     def __init__(self, num_classes: int) -> None:
@@ -123,17 +124,20 @@ class RatioOfScatters(nn.Module):
         self.num_classes = num_classes
 
     def forward(self, batch: Batch) -> Tensor:
-        """Return the ratio of a batch, a scalar."""
+        """Return the loss of a batch, a scalar."""
         z = batch.latents
         one_hot = F.one_hot(batch.labels, self.num_classes).to(z)  # (B, K)
         counts = one_hot.sum(0)
         present = (counts > 0).to(z)
         n_present = present.sum()
         means = one_hot.T @ z / counts.clamp(min=1)[:, None]  # (K, d), 0 for absent classes
-        centre = means.sum(0) / n_present
-        within = (z - means[batch.labels]).square().sum() / (len(z) - n_present).clamp(min=1)
-        between = ((means - centre).square().sum(1) * present).sum() / n_present
-        return within / between.clamp(min=torch.finfo(z.dtype).tiny) * (n_present > 1)
+        centred = (means - means.sum(0) / n_present) * present[:, None]
+        gram = centred @ centred.T  # (K, K)
+        ridge = (NC1_RIDGE * gram.trace() / n_present).clamp(min=NC1_FLOOR)
+        eye = torch.eye(self.num_classes, dtype=z.dtype, device=z.device)
+        projected = (z - means[batch.labels]) @ centred.T  # (B, K)
+        coordinates = torch.linalg.solve(gram + ridge * eye, projected.T)
+        return coordinates.square().sum() / (len(z) - n_present).clamp(min=1)
 
 
 class LogitSqueezing(nn.Module):
@@ -178,11 +182,11 @@ TERMS.register(
     origin=_ORIGIN,
 )
 TERMS.register(
-    "scatter_ratio",
+    "batch_nc1",
     TermEntry(
-        summary="scatter within the classes relative to the scatter of the class means, in each batch",
-        source="trace form of NC1, Papyan et al. 2020, arXiv 2008.08186",
-        build=lambda latent_dim, num_classes: RatioOfScatters(num_classes),
+        summary="NC1 of each batch, the variability within the classes relative to that between them",
+        source="definition of NC1, Papyan et al. 2020, arXiv 2008.08186",
+        build=lambda latent_dim, num_classes: BatchNC1(num_classes),
     ),
     origin=_ORIGIN,
 )

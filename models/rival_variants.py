@@ -27,7 +27,7 @@ from bench.models.variants import ORIGIN, VARIANTS, WIDTH, VariantEntry
 ON_THE_LAYER = VariantSpec(head="linear", latent_dim=WIDTH)  # the layers of lin_pen and lpc
 CENTER_WEIGHT = 0.003  # λ of Wen et al. 2016
 CENTER_FACTORS = (1, 10, 100, 1000)  # swept multiples of λ
-NC1_WEIGHT = 0.1
+NC1_WEIGHT = 1.0
 SQUEEZING_WEIGHT = 0.5  # default of the code of Mosbach et al. 2018
 
 
@@ -56,10 +56,10 @@ for _factor in CENTER_FACTORS:
     )
 _register(
     "nc1_penalty",
-    f"lin_pen and {NC1_WEIGHT:g} times the scatter within the classes relative to the scatter between them",
-    "trace form of NC1, Papyan et al. 2020, arXiv 2008.08186; the weight is chosen here",
+    "lin_pen and the NC1 of each batch, with weight 1",
+    "definition of NC1, Papyan et al. 2020, arXiv 2008.08186; the weight is chosen here",
     collapses=True,
-    term="scatter_ratio",
+    term="batch_nc1",
     term_weight=NC1_WEIGHT,
 )
 _register(

@@ -44,7 +44,7 @@ RIVALS = {
     "center_loss_lin_x10": VariantSpec(head="linear", latent_dim=64, term="center_loss", term_weight=0.03),
     "center_loss_lin_x100": VariantSpec(head="linear", latent_dim=64, term="center_loss", term_weight=0.3),
     "center_loss_lin_x1000": VariantSpec(head="linear", latent_dim=64, term="center_loss", term_weight=3.0),
-    "nc1_penalty": VariantSpec(head="linear", latent_dim=64, term="scatter_ratio", term_weight=0.1),
+    "nc1_penalty": VariantSpec(head="linear", latent_dim=64, term="batch_nc1", term_weight=1.0),
     "simplex_etf": VariantSpec(head="linear", latent_dim=64, criterion="simplex_cross_entropy"),
     "normface": VariantSpec(head="linear", latent_dim=64, criterion="cosine_softmax"),
     "l2_softmax": VariantSpec(head="linear", latent_dim=64, criterion="l2_softmax"),
@@ -119,32 +119,49 @@ def test_normface_is_the_cross_entropy_of_scaled_cosines() -> None:
     assert float(entry.function(outputs, torch.tensor([0]), 1, facts(2))) == pytest.approx(math.log1p(math.exp(-12)))
 
 
-def scatter(latents: Tensor, labels: list[int], classes: int) -> float:
-    return float(TERMS.get("scatter_ratio").build(latents.shape[1], classes)(batch(latents, labels)))
+def batch_nc1(latents: Tensor, labels: list[int], classes: int) -> float:
+    return float(TERMS.get("batch_nc1").build(latents.shape[1], classes)(batch(latents, labels)))
 
 
-def test_the_scatter_ratio_by_hand() -> None:
-    """Two classes at 0 ± 1 and at 10 ± 1, and one image at 20: within (2 + 2)/(5 − 3), between (100 + 0 + 100)/3."""
-    latents = torch.tensor([[-1.0], [1.0], [9.0], [11.0], [20.0]], dtype=torch.float64)
-    assert scatter(latents, [0, 0, 3, 3, 1], 5) == pytest.approx((4 / 2) / (200 / 3))
-
-
-def test_the_scatter_ratio_is_nc1_where_both_matrices_are_multiples_of_the_identity() -> None:
-    """With Σ_W = σ²·I and Σ_B = b·I in d dimensions, tr(Σ_W Σ_B⁺)/K = dσ²/(bK), and the ratio of traces is σ²/b."""
-    means = 5 * torch.tensor([[1.0, 0], [-1, 0], [0, 1], [0, -1]], dtype=torch.float64)
-    cross = torch.tensor([[1.0, 0], [-1, 0], [0, 1], [0, -1]], dtype=torch.float64)
-    z = (means[:, None] + cross).reshape(-1, 2)
-    labels = np.repeat(np.arange(4), 4)
-    value = nc1(Latents(z.numpy(), labels, 4)).value
-    assert scatter(z, labels.tolist(), 4) == pytest.approx(value * 4 / 2)
-
-
-def test_the_scatter_ratio_ignores_the_scale_and_batches_without_pairs() -> None:
+@pytest.mark.parametrize("classes", [2, 3, 10])
+def test_the_nc1_of_a_batch_is_nc1_on_a_simplex(classes: int) -> None:
+    """MMᵀ has K − 1 equal eigenvalues λ; ρ = 1e-3·λ(K − 1)/K divides the value by (1 + ρ/λ)²."""
     torch.manual_seed(0)
-    z = torch.randn(8, 3, dtype=torch.float64)
-    labels = [0, 1, 2, 0, 1, 2, 0, 0]
-    assert scatter(1e-5 * z, labels, 3) == pytest.approx(scatter(z, labels, 3))
-    assert scatter(z[:3], [0, 1, 2], 3) == scatter(z, [1] * 8, 3) == 0
+    means = 3 * simplex(classes, 12).double()
+    z = (means[:, None] + torch.randn(classes, 8, 12, dtype=torch.float64)).reshape(-1, 12)
+    labels = np.repeat(np.arange(classes), 8)
+    z -= torch.stack([z[labels == c].mean(0) - means[c] for c in range(classes)])[labels]  # the means are exact
+    expected = nc1(Latents(z.numpy(), labels, classes)).value / (1 + 1e-3 * (classes - 1) / classes) ** 2
+    assert batch_nc1(z, labels.tolist(), classes) == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_nc1_of_a_batch_is_nc1_of_balanced_classes_up_to_the_regularisation() -> None:
+    torch.manual_seed(1)
+    labels = np.tile(np.arange(5), 20)
+    z = 3 * torch.randn(5, 12, dtype=torch.float64)[labels] + torch.randn(100, 12, dtype=torch.float64)
+    value = nc1(Latents(z.numpy(), labels, 5)).value
+    assert batch_nc1(z, labels.tolist(), 5) == pytest.approx(value, rel=0.02)
+    assert batch_nc1(1e-3 * z, labels.tolist(), 5) == pytest.approx(batch_nc1(z, labels.tolist(), 5), rel=1e-6)
+    assert batch_nc1(z, labels.tolist(), 9) == pytest.approx(batch_nc1(z, labels.tolist(), 5), rel=1e-6), (
+        "absent classes"
+    )
+
+
+@pytest.mark.parametrize("labels", [[0, 1, 2, 3, 4, 5], [1] * 6])
+def test_the_nc1_of_a_batch_without_pairs_or_with_one_class_is_zero_with_a_gradient_of_zero(labels: list[int]) -> None:
+    latents = torch.randn(6, 4, requires_grad=True)
+    value = TERMS.get("batch_nc1").build(4, 7)(batch(latents, labels))
+    value.backward()
+    assert float(value.detach()) == pytest.approx(0, abs=1e-6)
+    assert latents.grad is not None
+    assert float(latents.grad.abs().max()) == pytest.approx(0, abs=1e-6)
+
+
+def test_the_gradient_of_the_nc1_of_a_batch_is_that_of_finite_differences() -> None:
+    torch.manual_seed(2)
+    term, labels = TERMS.get("batch_nc1").build(3, 4), [0, 1, 0, 1, 3, 3, 3]
+    z = torch.randn(7, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda latents: term(batch(latents, labels)), (z,))
 
 
 def test_logit_squeezing_is_the_mean_length() -> None:
