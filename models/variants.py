@@ -91,9 +91,9 @@ _register(
 )
 _register(
     "lpc_scl",
-    "lpc and a supervised contrastive loss on the backbone's features",
+    "lpc and a supervised contrastive loss on the backbone's features, as in scl",
     _ABLATION,
-    _lpc(term="supervised_contrastive"),
+    _lpc(term="supervised_contrastive_authors"),
 )
 _register(
     "lpc_exp",
@@ -104,6 +104,12 @@ _register(
 _register(
     "scl",
     "baseline and a supervised contrastive loss on its features",
+    "Khosla et al. 2020, arXiv 2004.11362; images without a partner count as 0, as in the code of arXiv 2310.08224",
+    VariantSpec(term="supervised_contrastive_authors"),
+)
+_register(
+    "scl_khosla",
+    "scl with the mean over the images that have a partner in the batch, as in its paper",
     "Khosla et al. 2020, arXiv 2004.11362",
     VariantSpec(term="supervised_contrastive"),
 )
@@ -156,3 +162,5 @@ _register(
     "Madry et al. 2018, arXiv 1706.06083",
     VariantSpec(adversary=AdversarySpec(), ema=ADVERSARIAL_EMA),
 )
+
+from bench.models import rival_variants  # noqa: E402, F401 - registers its variants, which need the registry above

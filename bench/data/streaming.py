@@ -113,7 +113,7 @@ class StreamedImages:
                 slices = batch.split(layout.images)
                 for rows, part in zip(slices, chain([first], islice(parts, len(slices) - 1)), strict=True):
                     rows.view(-1).copy_(torch.from_numpy(part))
-                if corruption is not in_workers:
+                if corruption is not None and corruption is not in_workers:
                     names = [self.ids[i] for i in indices.tolist()]
                     batch = torch.from_numpy(corruption.apply(batch.numpy(), names))
                 yield indices, batch

@@ -155,8 +155,8 @@ def _context(
     epoch: int,
 ) -> StepContext:
     """Augment the images of a batch, and collect all that a training step needs."""
-    mean = getattr(model.normalize, "mean", None)
-    images = augment(batch.images, spec.recipe, mean=mean, random=random)
+    mean, std = getattr(model.normalize, "mean", None), getattr(model.normalize, "std", None)
+    images = augment(batch.images, spec.recipe, mean=mean, std=std, random=random)
     return StepContext(
         model=model,
         objective=objective,
