@@ -130,6 +130,12 @@ class MeasureConfig(DataConfig, TableConfig):
         group=CORRUPTIONS,
         help="folder of published corrupted images, such as CIFAR-10-C/, to read instead of generating",
     )
+    corruptions_cache: bool = option(
+        False,
+        group=CORRUPTIONS,
+        recorded=False,
+        help="store the corrupted images of folders too large for memory, which are otherwise generated on reading",
+    )
     audit: AuditLevel = option(
         "default",
         group=CHECKS,
@@ -142,6 +148,14 @@ class MeasureConfig(DataConfig, TableConfig):
     device: str = option("auto", group=EXECUTION, choices=("auto", "cpu", "cuda", "mps"), help="torch device")
     threads: int | None = option(
         group=EXECUTION, minimum=1, maximum=1024, default_text="torch's", help="number of torch threads on the CPU"
+    )
+    workers: int | None = option(
+        group=EXECUTION,
+        minimum=1,
+        maximum=256,
+        recorded=False,
+        default_text="one per core, at most 8",
+        help="processes that decode the files of an image folder too large for memory",
     )
     time_budget: str | None = option(
         group=EXECUTION,

@@ -124,8 +124,12 @@ def two_phase(
 
 
 def geometric(epoch: int, *, start: float, factor: float, end: float) -> float:
-    """Return γ in ``epoch`` of the earlier published schedule, which multiplies γ *after* every epoch up to ``end``."""
-    return min(end, start * factor ** (epoch - 1))
+    """Return γ in ``epoch`` of the earlier published schedule, which multiplies γ *after* every epoch below ``end``.
+
+    The code does not clip γ, so that the last multiplication exceeds ``end``.
+    """
+    needed = math.ceil(math.log(end / start) / math.log(factor) - 1e-9)
+    return start * factor ** min(epoch - 1, needed)
 
 
 def balanced_gamma(weight: float, facts: TrainingFacts, *, margin: float = TARGET_MARGIN) -> float:
@@ -177,12 +181,22 @@ SCHEDULES.register(
     ),
     origin=_ORIGIN,
 )
+_2024 = "the authors' code of November 2024 (github luigisbailo/latent_point_collapse) for OpenReview FwlM1k4ODx"
 SCHEDULES.register(
-    "paper_svhn",
+    "paper_2024_cifar",
+    open_loop(
+        lambda epoch, facts: geometric(epoch, start=1e-2, factor=1.05, end=1e6),
+        summary="×1.05 after every epoch from 1e-2 until it exceeds 1e6, to 1,022,245",
+        source=_2024,
+    ),
+    origin=_ORIGIN,
+)
+SCHEDULES.register(
+    "paper_2024_svhn",
     open_loop(
         lambda epoch, facts: geometric(epoch, start=1e-2, factor=1.03, end=1e5),
-        summary="×1.03 after every epoch from 1e-2 to 1e5",
-        source="the manuscript of November 2024 (OpenReview FwlM1k4ODx), with the start value of the code of that time",
+        summary="×1.03 after every epoch from 1e-2 until it exceeds 1e5, to 102,123",
+        source=_2024,
     ),
     origin=_ORIGIN,
 )

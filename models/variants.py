@@ -58,9 +58,9 @@ _register(
 )
 _register(
     "lpc_scl",
-    "lpc and a supervised contrastive loss on the backbone's features",
+    "lpc and a supervised contrastive loss on the backbone's features, as in scl",
     _ABLATION,
-    _lpc(term="supervised_contrastive"),
+    _lpc(term="supervised_contrastive_authors"),
 )
 _register(
     "lpc_exp",
@@ -71,6 +71,12 @@ _register(
 _register(
     "scl",
     "baseline and a supervised contrastive loss on its features",
+    "Khosla et al. 2020, arXiv 2004.11362; images without a partner count as 0, as in the code of arXiv 2310.08224",
+    VariantSpec(term="supervised_contrastive_authors"),
+)
+_register(
+    "scl_khosla",
+    "scl with the mean over the images that have a partner in the batch, as in its paper",
     "Khosla et al. 2020, arXiv 2004.11362",
     VariantSpec(term="supervised_contrastive"),
 )
@@ -125,4 +131,4 @@ _register(
     VariantSpec(adversary=AdversarySpec(), ema=ADVERSARIAL_EMA),
 )
 
-from bench.models import robust_variants  # noqa: E402, F401 - registers its variants, which need those above
+from bench.models import rival_variants, robust_variants  # noqa: E402, F401 - register variants in the registry above

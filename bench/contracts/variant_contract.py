@@ -15,7 +15,7 @@ from torch import Tensor
 from bench.contracts.check import Check, check_documented, require, run_check, run_checks
 from bench.core.records import EpochRecord
 from bench.core.specs import DataSpec, ModelSpec, Recipe, TrainSpec, VariantSpec
-from bench.data.tensors import Images
+from bench.data.tensors import ResidentImages
 from bench.models.build import BuiltModel, build_classifier
 from bench.models.objective import Objective
 from bench.models.variants import RECIPE, VARIANTS
@@ -117,7 +117,7 @@ def _trains(spec: TrainSpec, built: BuiltModel) -> str:
 
 
 def _train(spec: TrainSpec, built: BuiltModel) -> tuple[EpochRecord, ...]:
-    images = Images([str(i) for i in range(COUNT)], _pixels(), torch.arange(COUNT) % NUM_CLASSES)
+    images = ResidentImages([str(i) for i in range(COUNT)], _pixels(), torch.arange(COUNT) % NUM_CLASSES)
     facts = training_facts(spec, count=COUNT, latent_dim=built.latent_dim)
     objective = Objective(spec.variant_spec, facts, latent_dim=built.latent_dim)
     return train(built.classifier, images, spec, objective, torch.device("cpu"), Progress())

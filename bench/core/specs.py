@@ -81,7 +81,9 @@ class Recipe(Strict):
     crop_fill: Literal["black", "mean"] = "black"  # mean: equivalent to padding with 0 after the normalisation
     resized_crop: bool = False  # crop a random part of the image and resize it to the original size
     precision: Precision = "fp32"  # precision of the backbone; head, loss and weights stay float32
-    noise: float = 0.0  # standard deviation of Gaussian noise on the image, in units of [0, 1] pixels
+    noise: float = 0.0  # standard deviation of Gaussian noise on the image, in units of ``noise_space``
+    noise_space: Literal["pixels", "normalized"] = "pixels"  # [0, 1] pixels, or the output of the normalisation
+    init: Literal["timm", "authors"] = "timm"  # initial weights of the backbone, see bench.models.initial_weights
     optimizer: Literal["adamw", "sgd"] = "adamw"  # sgd: with Nesterov momentum
     momentum: float = 0.9  # of sgd
     ema: float | None = None  # decay per step of the averaged weights, which are evaluated; None: the variant's
@@ -223,7 +225,7 @@ class TrainSpec(Strict):
         _forget_defaults(content["variant_spec"], VariantSpec, LATER_VARIANT_FIELDS)
         if self.variant_spec.adversary is not None:
             _forget_defaults(content["variant_spec"]["adversary"], AdversarySpec, ("start", "projected"))
-        _forget_defaults(content["recipe"], Recipe, ("optimizer", "momentum", "ema"))
+        _forget_defaults(content["recipe"], Recipe, ("optimizer", "momentum", "ema", "noise_space", "init"))
         return short_id(content)
 
 

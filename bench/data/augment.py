@@ -16,12 +16,16 @@ CROP_AREA = (0.08, 1.0)  # share of the image's area
 CROP_RATIO = (3 / 4, 4 / 3)  # width to height
 
 
-def augment(inputs: Tensor, recipe: Recipe, *, mean: Tensor | None, random: SampleRandom) -> Tensor:
+def augment(
+    inputs: Tensor, recipe: Recipe, *, mean: Tensor | None, std: Tensor | None = None, random: SampleRandom
+) -> Tensor:
     """Augment a batch with the augmentations of ``recipe``, in the published order: flip, crop, noise.
 
     ``inputs`` is (N, C, H, W) in [0, 1]. ``mean``, (1, C, 1, 1), is the pixel that the normalisation maps to 0. Padding
-    with ``mean`` before the normalisation equals zero padding after the normalisation. ``random`` gives the random
-    numbers of each image. Noise is not clipped to [0, 1]. Returns (N, C, H, W).
+    with ``mean`` before the normalisation equals zero padding after the normalisation. Likewise, noise of σ·``std``,
+    with the ``std`` (1, C, 1, 1) of the normalisation, equals noise of σ after it; without ``std``, the normalisation
+    is the identity. ``random`` gives the random numbers of each image. Noise is not clipped to [0, 1]. Returns
+    (N, C, H, W).
     """
     if recipe.horizontal_flip:
         mirrored = random.uniform("flip").lt(0.5)
@@ -32,7 +36,8 @@ def augment(inputs: Tensor, recipe: Recipe, *, mean: Tensor | None, random: Samp
     if recipe.resized_crop:
         inputs = _resized_crop(inputs, random)
     if recipe.noise:
-        inputs = inputs + recipe.noise * random.normal("noise", *inputs.shape[1:])
+        scale = std if recipe.noise_space == "normalized" and std is not None else 1.0
+        inputs = inputs + recipe.noise * scale * random.normal("noise", *inputs.shape[1:])
     return inputs
 
 

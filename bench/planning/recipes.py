@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from bench.core.errors import BenchError
 from bench.core.registry import Registry
 from bench.core.specs import AdversarySpec, Norm, Recipe, VariantSpec
-from bench.models.variants import RECIPE, WIDTH
+from bench.models.variants import NARROW, RECIPE, WIDE, WIDTH
 
 DEFAULT = "auto"
 PAPER = "paper"
@@ -80,6 +80,7 @@ _CIFAR = Recipe(
     horizontal_flip=True,
     crop_padding=4,
     crop_fill="mean",
+    init="authors",
 )
 for _name, _network in (("cifar10", "resnet18"), ("cifar100", "resnet50")):
     RECIPES.register(
@@ -95,7 +96,10 @@ for _name, _network in (("cifar10", "resnet18"), ("cifar100", "resnet50")):
 RECIPES.register(
     "paper-imagenet",
     RecipeEntry(
-        summary="published for ImageNet: 200 epochs, γ to 1e6 in two phases, layers twice as wide",
+        summary=(
+            "published for ImageNet: 200 epochs, γ to 1e6 in two phases, layers twice as wide; the authors' WRN-50-2 "
+            "has 268 M parameters, four times those of timm's wide_resnet50_2, and no network of timm equals it"
+        ),
         source="configurations of the authors, November 2025; lr is a value of their sweep 5e-5, 1e-4, 1e-3",
         schedule="paper_imagenet",
         recipe=Recipe(
@@ -106,33 +110,38 @@ RECIPES.register(
             weight_decay=1e-7,
             activation="silu",
             resized_crop=True,
+            init="authors",
         ),
         widths={64: 128, 128: 256, 32: 64},  # 128 is published; the other widths keep the ratios of the variants
     ),
     origin=_ORIGIN,
 )
-RECIPES.register(
-    "paper-svhn",
-    RecipeEntry(
-        summary="published for SVHN with resnet18: 800 epochs, γ ×1.03 per epoch to 1e5, layers of 8, 6 and 512",
-        source=(
-            "Sbailo and Ghiringhelli, OpenReview FwlM1k4ODx (2024); not published and assumed here: the initial γ, a "
-            "constant lr of the output layer, noise in pixels"
-        ),
-        schedule="paper_svhn",
-        widths={64: 8, 32: 6, 128: 512},
-        recipe=Recipe(
-            epochs=800,
-            batch_size=128,
-            lr=4e-4,
-            lr_schedule="halving",
-            weight_decay=5e-4,
-            activation="silu",
-            noise=0.01,
-        ),
-    ),
-    origin=_ORIGIN,
+_2024 = dataclasses.replace(
+    _CIFAR, epochs=800, lr=2e-4, lr_schedule="halving_2024", noise=0.01, noise_space="normalized"
 )
+_SOURCE_2024 = (
+    "Sbailo and Ghiringhelli, OpenReview FwlM1k4ODx (2024), as run by their code, github "
+    "luigisbailo/latent_point_collapse at 4ae9823; lr is a value of its sweep 1e-4, 2e-4"
+)
+for _name, _dataset, _network, _growth, _widths in (
+    ("paper-cifar10-2024", "cifar10", "resnet18", "×1.05 per epoch to 1.02e6", (8, 4, 512)),
+    ("paper-cifar100-2024", "cifar100", "resnet50", "×1.05 per epoch to 1.02e6", (64, 8, 2048)),
+    ("paper-svhn", "svhn", "resnet18", "×1.03 per epoch to 1.02e5", (8, 6, 512)),
+):
+    RECIPES.register(
+        _name,
+        RecipeEntry(
+            summary=(
+                f"published in 2024 for {_dataset} with {_network}: 800 epochs, rate halved after epoch 300 and every "
+                f"50 epochs from then on, γ {_growth}, layers of {', '.join(map(str, _widths))}, flips, crops and noise"
+            ),
+            source=_SOURCE_2024,
+            schedule="paper_2024_svhn" if _name == "paper-svhn" else "paper_2024_cifar",
+            widths=dict(zip((WIDTH, NARROW, WIDE), _widths, strict=True)),
+            recipe=_2024,
+        ),
+        origin=_ORIGIN,
+    )
 
 
 def find_recipe(name: str, dataset: str) -> RecipeEntry:

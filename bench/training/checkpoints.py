@@ -49,6 +49,7 @@ def build_run(spec: TrainSpec, context: RunContext, layout: Layout | None = None
         std=spec.model.std or context.dataset.std,
         seed=spec.seed,
         activation=spec.recipe.activation,
+        init=spec.recipe.init,
         checkpoint_path=context.config.checkpoint_path if isinstance(context.config, RunConfig) else None,
         layout=layout,
     )

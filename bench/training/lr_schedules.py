@@ -48,9 +48,13 @@ def imagenet(epoch: float, recipe: Recipe) -> Rates:
     return Rates(min(warm, _decay(epoch, recipe, after=IMAGENET_CONSTANT, final=IMAGENET_FINAL_LR)), warm)
 
 
-def halving(epoch: float, recipe: Recipe) -> Rates:
-    """Halve the rate in epoch 250 and every 50 epochs after it. The rate of the output layer is constant."""
-    return Rates(recipe.lr / 2 ** max(0, (math.floor(epoch) - 250) // 50 + 1), recipe.lr)
+def halving_2024(epoch: float, recipe: Recipe) -> Rates:
+    """Halve the rate after epoch 300 and after every 50 epochs from then on. The rate of the output layer is constant.
+
+    The authors' code of November 2024 has a scheduler that halves after every 50 steps, and takes its first step after
+    epoch 251. The manuscript (OpenReview FwlM1k4ODx) gives epoch 250 as the start.
+    """
+    return Rates(recipe.lr / 2 ** (max(0, math.floor(epoch) - 251) // 50), recipe.lr)
 
 
 def one_cycle(epoch: float, recipe: Recipe) -> Rates:
@@ -72,5 +76,5 @@ def _decay(epoch: int, recipe: Recipe, *, after: int, final: float) -> float:
     return final + (recipe.lr - final) * (1 + math.cos(math.pi * progress)) / 2
 
 
-for _function in (cosine, imagenet, halving, one_cycle):
+for _function in (cosine, imagenet, halving_2024, one_cycle):
     LR_SCHEDULES.register(_function.__name__, _function, origin="bench.training.lr_schedules")

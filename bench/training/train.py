@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from bench.core.seeds import derive_seed
 from bench.core.specs import TrainSpec
 from bench.data.augment import add_noise, augment
 from bench.data.sample_random import SampleRandom
-from bench.data.tensors import Images, as_inputs
+from bench.data.tensors import Images
 from bench.models.auxiliary_losses import Batch
 from bench.models.classifier import Classifier
 from bench.models.margins import logit_margins
@@ -98,12 +98,12 @@ def train(
     match_layouts(state.optimizer)
     if objective.term is not None:
         objective.term.to(device)
-    data = _TrainingData(images.pixels.to(device), images.labels.to(device))
+    images = images.on(device)
     total = spec.recipe.epochs * len(images)
     with progress.stage("train", total=total, unit="images") as stage, own_generators(device):
         stage.advance(len(state.history) * len(images))
         for epoch in range(len(state.history) + 1, spec.recipe.epochs + 1):
-            _train_epoch(model, data, spec, objective, state, epoch, after_batch)
+            _train_epoch(model, images, spec, objective, state, epoch, device, after_batch)
             stage.advance(len(images), accuracy=state.history[-1].accuracy)
     if state.average is not None:
         model.load_state_dict(state.average.model.state_dict())
@@ -112,67 +112,62 @@ def train(
     return state.history
 
 
-class _TrainingData(NamedTuple):
-    """Pixels, (N, 1 or 3, H, W), uint8 or float32, and labels, (N,), on the device of the training."""
-
-    pixels: Tensor
-    labels: Tensor
-
-
 def _train_epoch(
     model: Classifier,
-    data: _TrainingData,
+    images: Images,
     spec: TrainSpec,
     objective: Objective,
     state: TrainingState,
     epoch: int,
+    device: torch.device,
     after_batch: Callable[[TrainingState], None],
 ) -> None:
-    """Train for one epoch, over the images in an order drawn for this epoch, and add its record to ``state``."""
+    """Train for one epoch, over ``images`` in an order drawn for this epoch, and add its record to ``state``."""
     model.train()
-    device, done = data.labels.device, state.epoch
+    done, rates = state.epoch, LR_SCHEDULES.get(spec.recipe.lr_schedule)
     done.epoch = epoch
     seed_layers(spec.seed, done, device)
-    batches = _batches(len(data.labels), spec.recipe.batch_size, spec.seed, epoch, device)
-    rates = LR_SCHEDULES.get(spec.recipe.lr_schedule)
-    for step, indices in enumerate(batches[len(done.steps) :], start=len(done.steps)):
-        lr = rates(epoch + step / len(batches), spec.recipe)
-        state.optimizer.param_groups[BODY]["lr"], state.optimizer.param_groups[OUTPUT]["lr"] = lr
-        context = _context(model, data, indices, spec, objective, state, epoch)
-        loss = step_loss(spec.variant_spec, context)
-        state.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        state.optimizer.step()
-        if state.average is not None:
-            state.average.update(model, (epoch - 1) * len(batches) + step)
-        margins = _record_step(done, loss, context)
-        is_last = len(done.steps) == len(batches)
-        state.gamma = objective.advance(state.gamma, _step_stats(context, margins, next_epoch=epoch + is_last))
-        if is_last:
-            state.history, state.epoch = (*state.history, done.record(context.gamma)), EpochProgress()
-        after_batch(state)
+    batches = _batches(len(images), spec.recipe.batch_size, spec.seed, epoch, images.device)
+    first = len(done.steps)
+    with closing(images.batches(batches[first:], device)) as remaining:
+        for step, (inputs, labels) in enumerate(remaining, start=first):
+            lr = rates(epoch + step / len(batches), spec.recipe)
+            state.optimizer.param_groups[BODY]["lr"], state.optimizer.param_groups[OUTPUT]["lr"] = lr
+            random = SampleRandom(spec.seed, epoch, batches[step].to(device))
+            context = _context(model, TrainingBatch(inputs, labels), random, spec, objective, state, epoch)
+            loss = step_loss(spec.variant_spec, context)
+            state.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            state.optimizer.step()
+            if state.average is not None:
+                state.average.update(model, (epoch - 1) * len(batches) + step)
+            margins = _record_step(done, loss, context)
+            is_last = step + 1 == len(batches)
+            state.gamma = objective.advance(state.gamma, _step_stats(context, margins, next_epoch=epoch + is_last))
+            if is_last:
+                state.history, state.epoch = (*state.history, done.record(context.gamma)), EpochProgress()
+            after_batch(state)
 
 
 def _context(
     model: Classifier,
-    data: _TrainingData,
-    indices: Tensor,
+    batch: TrainingBatch,
+    random: SampleRandom,
     spec: TrainSpec,
     objective: Objective,
     state: TrainingState,
     epoch: int,
 ) -> StepContext:
-    """Augment the images at ``indices``, and collect all that a training step needs."""
-    random = SampleRandom(spec.seed, epoch, indices)
-    mean = getattr(model.normalize, "mean", None)
-    images = augment(as_inputs(data.pixels[indices]), spec.recipe, mean=mean, random=random)
+    """Augment the images of a batch, and collect all that a training step needs."""
+    mean, std = getattr(model.normalize, "mean", None), getattr(model.normalize, "std", None)
+    images = augment(batch.images, spec.recipe, mean=mean, std=std, random=random)
     variant = spec.variant_spec
     if variant.noise:
         images = add_noise(images, variant.noise, share=variant.noise_share, random=random)
     return StepContext(
         model=model,
         objective=objective,
-        batch=TrainingBatch(images, data.labels[indices]),
+        batch=TrainingBatch(images, batch.labels),
         epoch=epoch,
         epochs=spec.recipe.epochs,
         gamma=state.gamma.gamma,

@@ -13,6 +13,7 @@ from __future__ import annotations
 import multiprocessing
 import re
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from bench.core.specs import AdversarySpec, DataSpec, ModelSpec, Precision, Recipe, TrainSpec, VariantSpec
-from bench.data.tensors import Images
+from bench.data.tensors import ResidentImages
 from bench.models.build import build_classifier
 from bench.models.classifier import Classifier
 from bench.models.objective import Objective
@@ -114,7 +115,7 @@ def ours(
 ) -> Callable[[], None]:
     """Return a function that trains for one round with our loop."""
     pixels, labels = _data(subject)
-    images = Images(
+    images = ResidentImages(
         [str(i) for i in range(len(labels))], torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), labels
     )
     spec, model = _spec(subject, precision, variant), _model(subject, device)
@@ -268,8 +269,9 @@ def test_peak_memory(subject: Subject, precision: Precision, engine: Bench) -> N
 
 
 def _peak_memory(engine: Bench, name: str, subject: Subject, precision: Precision) -> float:
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_peak, (name, subject, precision, engine.device.type, torch.get_num_threads()))
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:  # the workers of a Pool cannot start a DataLoader's
+        return pool.submit(_peak, name, subject, precision, engine.device.type, torch.get_num_threads()).result()
 
 
 def _peak(name: str, subject: Subject, precision: Precision, device_name: str, threads: int) -> float:

@@ -22,10 +22,11 @@ PUBLISHED = {
     "lpc_no_pen": VariantSpec(penalty="mean_square", schedule=RECIPE, balance_dim=64),
     "lpc_scl": VariantSpec(
         head="linear", latent_dim=64, penalty="mean_square", schedule=RECIPE, balance_dim=64,
-        term="supervised_contrastive", term_weight=1.0,
+        term="supervised_contrastive_authors", term_weight=1.0,
     ),
     "lpc_exp": VariantSpec(head="linear", latent_dim=64, penalty="exp_mean_square", schedule=RECIPE, balance_dim=64),
-    "scl": VariantSpec(term="supervised_contrastive", term_weight=1.0),
+    "scl": VariantSpec(term="supervised_contrastive_authors", term_weight=1.0),
+    "scl_khosla": VariantSpec(term="supervised_contrastive", term_weight=1.0),
     "arcface": VariantSpec(criterion="arcface"),
     "cosface": VariantSpec(criterion="cosface"),
     "center_loss": VariantSpec(term="center_loss", term_weight=0.003),
@@ -54,7 +55,8 @@ PUBLISHED |= {
 
 
 def test_there_are_these_variants() -> None:
-    assert {name for name in VARIANTS if VARIANTS.origin(name) == "bench.models.variants"} == PUBLISHED.keys()
+    """Rivals are in test_rivals."""
+    assert {name for name in VARIANTS if VARIANTS.origin(name) == "bench.models.variants"} >= PUBLISHED.keys()
 
 
 @pytest.mark.parametrize("name", list(PUBLISHED))

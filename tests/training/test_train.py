@@ -22,7 +22,7 @@ from bench.models.classifier import Classifier, freeze
 from bench.models.objective import Objective
 from bench.models.schedules import GammaState, StepStats
 from bench.runtime.progress import Progress
-from bench.training.lr_schedules import LR_SCHEDULES, cosine, halving, imagenet, one_cycle
+from bench.training.lr_schedules import LR_SCHEDULES, cosine, halving_2024, imagenet, one_cycle
 from bench.training.train import begin, steps_per_epoch, train, training_facts
 from bench.training.training_state import TrainingState, dump_state, restore_state
 
@@ -45,9 +45,18 @@ def test_imagenet_warms_up_and_decays_as_published(epoch: int, body: float, outp
     assert rates.output / 2e-4 == pytest.approx(output)
 
 
-@pytest.mark.parametrize(("epoch", "halvings"), [(1, 0), (249, 0), (250, 1), (299, 1), (300, 2), (800, 12)])
-def test_halving(epoch: int, halvings: int) -> None:
-    assert halving(epoch, Recipe(epochs=800, lr=1.0)) == (0.5**halvings, 1.0)
+def test_halving_is_torchs_step_scheduler_as_the_authors_call_it() -> None:
+    """Their loop steps a StepLR(50, 0.5) after every epoch above 250."""
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    optimizer.step()
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size=50, gamma=0.5)
+    rates = []
+    for epoch in range(1, 801):
+        rates.append(optimizer.param_groups[0]["lr"])
+        if epoch > 250:
+            scheduler.step()
+    assert [halving_2024(epoch, Recipe(epochs=800, lr=1.0)) for epoch in range(1, 801)] == [(r, 1.0) for r in rates]
+    assert (rates[299], rates[300]) == (1.0, 0.5)
 
 
 def test_every_schedule_of_learning_rates_stays_within_the_given_one() -> None:
