@@ -103,7 +103,8 @@ def _direction(gradient: Tensor, spec: AdversarySpec) -> Tensor:
     flat = gradient.flatten(1)
     scaled = flat / flat.abs().amax(1, keepdim=True)  # the square of a small gradient would be rounded to 0
     unit = scaled / torch.linalg.vector_norm(scaled, dim=1, keepdim=True)
-    return unit.nan_to_num(nan=0.0).view_as(gradient)
+    direction: Tensor = unit.nan_to_num(nan=0.0).view_as(gradient)
+    return direction
 
 
 def _project(images: Tensor, clean: Tensor, spec: AdversarySpec) -> Tensor:
