@@ -15,8 +15,9 @@ from bench.core.errors import BenchError, CellFailure
 from bench.core.specs import VariantSpec
 from bench.models.adversarial_steps import boosted_cross_entropy, divergence
 from bench.models.smoothness_steps import jensen_shannon
-from bench.models.step_loss import step_loss
+from bench.models.step_loss import passes_per_step, step_loss
 from bench.models.training_steps import TRAINING_STEPS, StepEntry, check_step
+from bench.models.variants import VARIANTS
 
 TRADES = VariantSpec(training_step="trades", step_weight=6.0, adversary=pgd())
 MART = VariantSpec(training_step="mart", step_weight=5.0, adversary=pgd())
@@ -212,3 +213,9 @@ def test_a_step_must_return_one_number_with_a_gradient() -> None:
                 step_loss(variant, some_context(variant))
     finally:
         TRAINING_STEPS.remove("many")
+
+
+def test_the_passes_of_a_step_are_declared() -> None:
+    """For the estimate of the duration: with weight perturbation, every step is computed twice."""
+    expected = {"baseline": 1, "pgd_at": 1, "awp": 2, "mart": 2, "augmix": 3}
+    assert {name: passes_per_step(VARIANTS.get(name).spec) for name in expected} == expected
