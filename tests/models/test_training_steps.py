@@ -90,6 +90,13 @@ def test_the_adversary_of_trades_finds_the_largest_divergence() -> None:
     corners = [torch.randint(0, 2, images.shape, generator=generator) * 2 - 1 for _ in range(1000)]
     assert all(divergence(clean, model(images + 0.1 * corner)).sum().item() <= best.item() for corner in corners)
     assert float((context._perturbed[0] - images).abs().max()) == pytest.approx(0.1)
+    found = images + 0.001 * context.random.normal("trades", *images.shape[1:])
+    for _ in range(10):  # the search of the authors' code, step by step
+        leaf = found.detach().requires_grad_()
+        loss = F.kl_div(model(leaf).log_softmax(1), clean.detach().softmax(1), reduction="sum")
+        found = found + 0.025 * torch.autograd.grad(loss, leaf)[0].sign()
+        found = torch.minimum(torch.maximum(found, images - 0.1), images + 0.1).clamp(0, 1)
+    assert torch.allclose(found, context._perturbed[0], atol=1e-12)
     other = some_context(VariantSpec(adversary=pgd())).attack()
     assert divergence(clean, model(other)).sum().item() < best.item()
 
