@@ -16,6 +16,7 @@ from bench.core.options import Config, option
 from bench.core.sources import EXTERNAL
 from bench.core.specs import Backend, Encoding, Norm
 from bench.core.vocabulary import BASELINE, ENCODINGS, MCE_REFERENCES, NATIVE, NORMS, PRECISIONS, PROTOCOLS, REFERENCE
+from bench.models.variants import shown_name
 from bench.runtime.interrupt import duration
 
 AuditLevel = Literal["default", "full", "none"]
@@ -61,6 +62,11 @@ class TableConfig(Config):
         help="paired reference of comparisons: a variant of the same backbone, recipe and seeds",
     )
     rank_flagged: bool = option(False, group=TABLES, help="also rank rows whose numbers are flagged")
+
+    def __post_init__(self) -> None:
+        """Convert and check every value. The reference gets the name with which tables show it."""
+        super().__post_init__()
+        object.__setattr__(self, "against", shown_name(self.against))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,7 +217,9 @@ class RunConfig(MeasureConfig):
         help="decay per step of the averaged weights, which are evaluated in place of the last ones; 0: no average",
     )
     train_eps: str | None = option(
-        group=TRAINING, default_text="the data set's largest", help="Linf budget of pgd_at, as in --eps"
+        group=TRAINING,
+        default_text="the data set's largest",
+        help="budget of adversarial training, as in --eps",
     )
     diagnose: bool = option(True, group=CHECKS, no_form=True, help="measure collapse, gradients and DeepFool distances")
 

@@ -40,6 +40,12 @@ def short_id(value: Any) -> str:
     return text_part(fingerprint(value), ID_LENGTH)
 
 
+LATER_VARIANT_FIELDS = (
+    "training_step", "step_weight", "weight_perturbation", "noise", "noise_share", "spectral_norm",
+    "ema",
+)  # fmt: skip
+
+
 def _forget_default_sampling(spec: dict[str, Any]) -> None:
     """Remove version 1 of the sampling, so that ids from before version 2 do not change."""
     if spec["sampling"] == 1:
@@ -87,10 +93,12 @@ class Recipe(Strict):
 class AdversarySpec(Strict):
     """Attack on the training images with perturbations δ, ‖δ‖ ≤ eps; see :mod:`bench.models.adversary`."""
 
-    norm: Literal["linf"] = "linf"
-    eps: float | None = None  # in units of [0, 1] pixels; None: the largest linf budget that the data set declares
+    norm: Literal["linf", "l2"] = "linf"
+    eps: float | None = None  # in units of [0, 1] pixels; None: the largest budget of this norm of the data set
     steps: int = 10
     step_size: float = 0.25  # in units of eps
+    start: float = 1.0  # radius of the ball from which the start is drawn, in units of eps
+    projected: bool = True  # False: δ is limited by start and steps only, and may leave the ball, as in N-FGSM
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +122,10 @@ class VariantSpec(Strict):
     adversary: AdversarySpec | None = None  # attack on the training images
     training_step: str = "standard"
     step_weight: float = 1.0  # weight of the training step's own part of the loss
+    weight_perturbation: float = 0.0  # adversarial change of each weight matrix, relative to its norm; 0: none
+    noise: float = 0.0  # standard deviation of Gaussian noise on the training images, in units of [0, 1] pixels
+    noise_share: float = 1.0  # share of the training images that get this noise
+    spectral_norm: bool = False  # divide the weights of each convolution and linear layer by their spectral norm
     ema: float | None = None  # decay per step of the averaged weights, which are evaluated; None: the last weights
     code_sha: str = ""  # content hash of the plug-ins, for a variant that a plug-in registered
 
@@ -210,7 +222,9 @@ class TrainSpec(Strict):
         _forget_default_sampling(content["data"])
         if self.model.mean is None:
             del content["model"]["mean"], content["model"]["std"]
-        _forget_defaults(content["variant_spec"], VariantSpec, ("training_step", "step_weight", "ema"))
+        _forget_defaults(content["variant_spec"], VariantSpec, LATER_VARIANT_FIELDS)
+        if self.variant_spec.adversary is not None:
+            _forget_defaults(content["variant_spec"]["adversary"], AdversarySpec, ("start", "projected"))
         _forget_defaults(content["recipe"], Recipe, ("optimizer", "momentum", "ema", "noise_space", "init"))
         return short_id(content)
 

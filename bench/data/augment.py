@@ -66,3 +66,13 @@ def _resized_crop(inputs: Tensor, random: SampleRandom) -> Tensor:
     theta = torch.cat([torch.diag_embed(sides), centre[:, :, None]], dim=2).to(inputs)
     grid = F.affine_grid(theta, list(inputs.shape), align_corners=False)
     return F.grid_sample(inputs, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def add_noise(inputs: Tensor, std: float, *, share: float, random: SampleRandom) -> Tensor:
+    """Add Gaussian noise of standard deviation ``std`` to a ``share`` of the images, and clip to [0, 1].
+
+    Which images get noise is drawn per image. ``inputs`` is (N, C, H, W). Images without noise are not changed.
+    """
+    chosen = random.uniform("noisy").lt(share).view(-1, 1, 1, 1)
+    noisy = (inputs + std * random.normal("variant noise", *inputs.shape[1:])).clamp(0, 1)
+    return torch.where(chosen, noisy, inputs)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from bench.core.errors import BenchError
 from bench.core.registry import Registry
-from bench.core.specs import AdversarySpec, Recipe, VariantSpec
+from bench.core.specs import AdversarySpec, Norm, Recipe, VariantSpec
 from bench.models.variants import NARROW, RECIPE, WIDE, WIDTH
 
 DEFAULT = "auto"
@@ -188,9 +188,9 @@ def _resolve(spec: VariantSpec, recipe: RecipeEntry, latent_dim: int | None) -> 
 
 
 def resolve_budgets(
-    variants: Mapping[str, VariantSpec], *, requested: float | None, default: float | None
+    variants: Mapping[str, VariantSpec], *, requested: float | None, defaults: Mapping[Norm, float | None]
 ) -> dict[str, VariantSpec]:
-    """Set the budget of the training attack of each variant: ``requested``, its own budget, or ``default``.
+    """Set the budget of the training attack of each variant: ``requested``, its own, or the default of its norm.
 
     Raises BenchError if a training attack has no budget, and if ``requested`` is given but no variant has an attack.
     """
@@ -202,16 +202,19 @@ def resolve_budgets(
     return {
         name: spec
         if spec.adversary is None
-        else dataclasses.replace(spec, adversary=_with_budget(name, spec.adversary, requested, default))
+        else dataclasses.replace(spec, adversary=_with_budget(name, spec.adversary, requested, defaults))
         for name, spec in variants.items()
     }
 
 
-def _with_budget(name: str, adversary: AdversarySpec, requested: float | None, default: float | None) -> AdversarySpec:
-    eps = next((eps for eps in (requested, adversary.eps, default) if eps is not None), None)
+def _with_budget(
+    name: str, adversary: AdversarySpec, requested: float | None, defaults: Mapping[Norm, float | None]
+) -> AdversarySpec:
+    budgets = (requested, adversary.eps, defaults.get(adversary.norm))
+    eps = next((eps for eps in budgets if eps is not None), None)
     if eps is None:
         raise BenchError(
             f"variant {name!r} uses adversarial training, and the data set declares no {adversary.norm} budget; "
-            "set one with --train-eps, for example --train-eps 8/255."
+            f"set one with --train-eps, for example --train-eps {'8/255' if adversary.norm == 'linf' else '0.5'}."
         )
     return dataclasses.replace(adversary, eps=eps)

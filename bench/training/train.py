@@ -13,7 +13,7 @@ from bench.core.errors import CellFailure
 from bench.core.records import EpochRecord
 from bench.core.seeds import derive_seed
 from bench.core.specs import TrainSpec
-from bench.data.augment import augment
+from bench.data.augment import add_noise, augment
 from bench.data.sample_random import SampleRandom
 from bench.data.tensors import Images
 from bench.models.auxiliary_losses import Batch
@@ -21,7 +21,9 @@ from bench.models.classifier import Classifier
 from bench.models.margins import logit_margins
 from bench.models.objective import Objective
 from bench.models.schedules import StepStats, TrainingFacts
-from bench.models.training_steps import StepContext, TrainingBatch, step_loss
+from bench.models.spectral_norm import settle_spectral_norms
+from bench.models.step_loss import step_loss
+from bench.models.training_steps import StepContext, TrainingBatch, check_step
 from bench.runtime.progress import Progress
 from bench.runtime.torch_state import own_generators
 from bench.training.averaging import WeightAverage
@@ -53,6 +55,7 @@ def training_facts(spec: TrainSpec, *, count: int, latent_dim: int) -> TrainingF
 
 def begin(model: Classifier, spec: TrainSpec, objective: Objective) -> TrainingState:
     """Return the initial state of a training. The optimiser has two parameter groups: body and output layer."""
+    check_step(spec.variant, spec.variant_spec)
     recipe = spec.recipe
     decay = recipe.weight_decay if spec.variant_spec.weight_decay is None else spec.variant_spec.weight_decay
     body = [*model.backbone.parameters(), *model.head.parameters()]
@@ -104,6 +107,7 @@ def train(
             stage.advance(len(images), accuracy=state.history[-1].accuracy)
     if state.average is not None:
         model.load_state_dict(state.average.model.state_dict())
+        settle_spectral_norms(model)
     model.to(memory_format=torch.contiguous_format)  # evaluate in the same layout as after loading the stored weights
     return state.history
 
@@ -157,6 +161,9 @@ def _context(
     """Augment the images of a batch, and collect all that a training step needs."""
     mean, std = getattr(model.normalize, "mean", None), getattr(model.normalize, "std", None)
     images = augment(batch.images, spec.recipe, mean=mean, std=std, random=random)
+    variant = spec.variant_spec
+    if variant.noise:
+        images = add_noise(images, variant.noise, share=variant.noise_share, random=random)
     return StepContext(
         model=model,
         objective=objective,
@@ -164,9 +171,9 @@ def _context(
         epoch=epoch,
         epochs=spec.recipe.epochs,
         gamma=state.gamma.gamma,
-        weight=spec.variant_spec.step_weight,
+        weight=variant.step_weight,
         compute=partial(forward, model, low_precision=spec.recipe.precision == "bf16"),
-        uniform=lambda images: 2 * random.uniform("adversary", *images.shape[1:]) - 1,
+        random=random,
     )
 
 

@@ -198,8 +198,24 @@ def interrupted(spec: TrainSpec, after: tuple[int, int]) -> bytes:
 @pytest.mark.parametrize("after", [(1, 0), (5, 1), (29, 1)])
 def test_a_resumed_training_is_the_same_training(variant: VariantSpec, after: tuple[int, int]) -> None:
     """In either phase of the published schedule (it turns at epoch 24), and with a loop that remembers."""
-    spec = some_spec(epochs=32)
-    spec = dataclasses.replace(spec, variant_spec=variant, recipe=dataclasses.replace(spec.recipe, noise=0.1))
+    check_resumed(dataclasses.replace(some_spec(epochs=32), variant_spec=variant), after)
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [
+        VariantSpec(adversary=AdversarySpec(norm="l2", eps=0.3, steps=2), training_step="trades", noise=0.1),
+        VariantSpec(adversary=AdversarySpec(eps=0.1, steps=1), weight_perturbation=0.01, term="center_loss", ema=0.9),
+        VariantSpec(training_step="augmix"),
+    ],
+    ids=["trades", "weights", "augmix"],
+)
+def test_a_resumed_robust_training_is_the_same_training(variant: VariantSpec) -> None:
+    check_resumed(dataclasses.replace(some_spec(epochs=4), variant_spec=variant), (2, 1))
+
+
+def check_resumed(spec: TrainSpec, after: tuple[int, int]) -> None:
+    spec = dataclasses.replace(spec, recipe=dataclasses.replace(spec.recipe, noise=0.1))
     whole, model = some_model(), some_model()
     history = train(whole, some_images(), spec, some_objective(spec), CPU, Progress())
     with torch.no_grad():
