@@ -2,9 +2,9 @@
 
     python tools/equal_results.py BEFORE AFTER
 
-tools/renamed.py maps old names of columns and flags, and old sentences of notes. Columns that differ between two runs of
-the same code are ignored, see :data:`LEFT_OUT`. Prints "equal" and exits with 0, or prints every difference and exits
-with 1.
+tools/renamed.py maps old names of columns and flags, and old sentences of notes. Columns that differ between two runs
+of the same code are ignored, see :data:`LEFT_OUT`. Prints "equal" and exits with 0, or prints every difference and
+exits with 1.
 """
 
 from __future__ import annotations
