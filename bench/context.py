@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from bench.config import MeasureConfig
 from bench.core.errors import BenchError, CellFailure, ran_out_of_memory
 from bench.core.specs import CorruptionSpec, EvalSpec, Norm
+from bench.data.corrupted.on_reading import Corruption
 from bench.data.corrupted.open import check_unchanged, open_set
 from bench.data.corrupted.sets import CorruptedSet
 from bench.data.duplicates import Duplicates, known_duplicates
 from bench.data.split import Dataset
-from bench.data.tensors import Images, load_images
+from bench.data.streaming import StreamedImages
+from bench.data.tensors import Images, ResidentImages, load_images
 from bench.results.shared_work import SharedWork
 from bench.results.store import Store
 from bench.runtime.environment import choose_device
@@ -40,6 +40,7 @@ class RunContext:
         default_factory=dict
     )  # requested budgets as the user wrote them
     _images: dict[tuple[str, int | None], Images] = field(default_factory=dict)
+    _checked: set[int] = field(default_factory=set)  # numbers of streamed test images that were all decoded once
     _corrupted: dict[tuple[str, str, int, str, int], CorruptedSet] = field(default_factory=dict)
 
     @classmethod
@@ -73,7 +74,9 @@ class RunContext:
             limit = None  # share the cache entry of the whole split
         if (split, limit) not in self._images:
             size = self.dataset.image_size
-            self._images[split, limit] = load_images(source, limit, dataset=self.dataset.name, size=size)
+            self._images[split, limit] = load_images(
+                source, limit, dataset=self.dataset.name, size=size, workers=self.config.workers
+            )
         return self._images[split, limit]
 
     @cached_property
@@ -90,26 +93,39 @@ class RunContext:
         return SharedWork(self.store, force=self.config.force, adversarials=self.config.save_adversarials)
 
     def read_images_of(self, cells: Iterable[EvalSpec]) -> None:
-        """Read the test images of ``cells`` before any computation. Raises BenchError for an invalid image."""
+        """Read the test images of ``cells`` before any computation. Raises BenchError for an invalid image.
+
+        Streamed images are decoded once for this check, because they are not kept.
+        """
         for limit in dict.fromkeys(cell.limit for cell in cells):
-            self.images("test", limit)
+            images = self.images("test", limit)
+            if isinstance(images, StreamedImages) and len(images) not in self._checked:
+                self.progress.line(f"{self.dataset.name}: decoding {len(images)} test images once to check them")
+                images.check()
+                self._checked.add(len(images))
 
     def corrupted(self, spec: CorruptionSpec, limit: int | None) -> Images:
-        """Return the images of the test split corrupted by ``spec``, uint8 of shape (images, 3, S, S).
+        """Return the images of the test split corrupted by ``spec``, uint8.
 
-        Raises CellFailure if they cannot be generated or read. Raises BenchError if generated images cannot be
-        written, since all cells would fail in the same way.
+        Streamed images are corrupted on reading, unless the option ``corruptions_cache`` is set. Raises CellFailure if
+        the images cannot be generated or read. Raises BenchError if generated images cannot be written, since all cells
+        would fail in the same way.
         """
         clean = self.images("test", limit)
+        if isinstance(clean, StreamedImages) and spec.source == "generated" and not self.config.corruptions_cache:
+            corruption = Corruption(spec.kind, spec.severity, spec.seed, spec.profile, spec.files_sha)
+            return replace(clean, corruption=corruption)
         with failures_as("corruption_error"):
-            pixels = self._corrupted_pixels(spec, clean)
-        return Images(clean.ids, torch.from_numpy(pixels).permute(0, 3, 1, 2), clean.labels)
+            return self._from_set(spec, clean)
 
-    def _corrupted_pixels(self, spec: CorruptionSpec, clean: Images) -> NDArray[np.uint8]:
+    def _from_set(self, spec: CorruptionSpec, clean: Images) -> Images:
         try:
             found = self.corrupted_set(spec, clean)
             check_unchanged(spec, found)
-            return found.images(spec.kind, spec.severity)
+            if isinstance(clean, StreamedImages) and (reader := found.reader(spec.kind, spec.severity)):
+                return replace(clean, reader=reader, unreadable="corruption_error")
+            pixels = torch.from_numpy(found.images(spec.kind, spec.severity)).permute(0, 3, 1, 2)
+            return ResidentImages(clean.ids, pixels, clean.labels)
         except BenchError as error:
             if spec.source == "generated":
                 raise

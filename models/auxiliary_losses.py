@@ -136,7 +136,7 @@ class BatchNC1(nn.Module):
         ridge = (NC1_RIDGE * gram.trace() / n_present).clamp(min=NC1_FLOOR)
         eye = torch.eye(self.num_classes, dtype=z.dtype, device=z.device)
         projected = (z - means[batch.labels]) @ centred.T  # (B, K)
-        coordinates = torch.linalg.solve(gram + ridge * eye, projected.T)
+        coordinates: Tensor = torch.linalg.solve(gram + ridge * eye, projected.T)
         return coordinates.square().sum() / (len(z) - n_present).clamp(min=1)
 
 

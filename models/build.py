@@ -19,6 +19,7 @@ from bench.models.heads import HEADS
 from bench.models.initial_weights import reset_as_authors
 from bench.models.losses import CRITERIA
 from bench.models.outputs import OUTPUTS
+from bench.models.spectral_norm import normalize_spectrally
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,9 @@ def build_classifier(
         latent_dim = backbone.num_features if variant.latent_dim is None else variant.latent_dim
         head = HEADS.get(variant.head).build(backbone.num_features, latent_dim)
         output = _output(variant, latent_dim, num_classes, backbone.classifier)
+        if variant.spectral_norm:
+            for part in (backbone.module, head, output):
+                normalize_spectrally(part)
     if activation is not None:
         replace_relu(backbone.module, activation)
     classifier = Classifier(Normalize(mean, std), backbone.module, head, output)

@@ -32,10 +32,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from bench.core.errors import BenchError
 from bench.core.registry import Registry
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 GAMMA_0 = 1e-4
 GAMMA_END = 1e6
@@ -55,19 +58,23 @@ class TrainingFacts:
 
 
 class GammaState(NamedTuple):
-    """Complete state of a schedule: γ for the next step, and running means. It is saved to resume a training."""
+    """Complete state of a schedule: γ for the next step, and running means. It is saved to resume a training.
 
-    gamma: float
-    margin: float | None = None  # nats, running mean of the median logit margin of the batches
-    mean_square: float | None = None  # running mean of the mean square of the latents' elements
+    The values are numbers, or float32 tensors of no dimension on the device of the training, so that no step waits for
+    the device.
+    """
+
+    gamma: float | Tensor
+    margin: float | Tensor | None = None  # nats, running mean of the median logit margin of the batches
+    mean_square: float | Tensor | None = None  # running mean of the mean square of the latents' elements
 
 
 class StepStats(NamedTuple):
-    """Statistics of the last step, and the epoch of the next one."""
+    """Statistics of the last step, and the epoch of the next one. The statistics may be tensors of no dimension."""
 
-    margin: float  # nats, median over the batch of z_y − max_{j≠y} z_j
+    margin: float | Tensor  # nats, median over the batch of z_y − max_{j≠y} z_j
     next_epoch: int  # from 1
-    mean_square: float = 1.0  # mean square of the latents' elements
+    mean_square: float | Tensor = 1.0  # mean square of the latents' elements
 
 
 @dataclass(frozen=True, kw_only=True)

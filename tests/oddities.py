@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from bench.data.tensors import Images
+from bench.data.tensors import ResidentImages
 
 SIDE = 8
 
@@ -75,10 +75,10 @@ class DeadFor(nn.Module):
         return torch.where((inputs[:, 0, 0, 0] > 0.5)[:, None], logits.detach(), logits)
 
 
-def some(count: int, dead: int = 0) -> Images:
+def some(count: int, dead: int = 0) -> ResidentImages:
     pixels = torch.rand(count, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
     pixels[:, 0, 0, 0] = (torch.arange(count) < dead).float()
-    return Images([str(i) for i in range(count)], pixels, torch.arange(count) % 10)
+    return ResidentImages([str(i) for i in range(count)], pixels, torch.arange(count) % 10)
 
 
 def images(count: int = 24, side: int = 8) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from bench.core.specs import DataSpec, ModelSpec, Recipe, TrainSpec, VariantSpec
-from bench.data.tensors import Images
+from bench.data.tensors import ResidentImages
 from bench.models.classifier import Classifier, Normalize
 from bench.models.objective import Objective
 from bench.runtime.progress import Progress
@@ -34,9 +34,9 @@ def some_model() -> Classifier:
     return Classifier(Normalize((0.5,) * 3, (0.25,) * 3), backbone, nn.Identity(), nn.Linear(8, 3))
 
 
-def some_images(count: int = 20) -> Images:
+def some_images(count: int = 20) -> ResidentImages:
     pixels = torch.rand(count, 3, 4, 4, generator=torch.Generator().manual_seed(0))
-    return Images([str(i) for i in range(count)], pixels, torch.arange(count) % 3)
+    return ResidentImages([str(i) for i in range(count)], pixels, torch.arange(count) % 3)
 
 
 def trained(spec: TrainSpec) -> Classifier:

@@ -30,10 +30,7 @@ def neighbours(images: Images, part: Tensor, candidates: Images, count: int) -> 
 
     The candidates are sorted by L2 distance over pixels, in ascending order.
     """
-    every_index = torch.arange(len(candidates))
-    distances = torch.cdist(
-        _small(images, part), torch.cat([_small(candidates, batch) for batch in every_index.split(100)])
-    )
+    distances = torch.cdist(_small(images, part), _small(candidates, torch.arange(len(candidates))))
     same = images.labels[part][:, None] == candidates.labels[None]
     available = min(count, int((~same).sum(1).min()))
     return distances.masked_fill(same, torch.inf).topk(available, dim=1, largest=False).indices
@@ -48,8 +45,10 @@ def points_towards(inputs: Tensor, candidates: Images, indices: Tensor, norm: No
         yield project(candidates.inputs(column, inputs.device), inputs, norm, eps)
 
 
-def _small(images: Images, batch: Tensor) -> Tensor:
-    inputs = images.inputs(batch, torch.device("cpu"))
-    if max(inputs.shape[2:]) > SIDE:
-        inputs = torch.nn.functional.adaptive_avg_pool2d(inputs, SIDE)
-    return inputs.flatten(1)
+def _small(images: Images, indices: Tensor) -> Tensor:
+    batches = images.batches(indices.split(100), torch.device("cpu"))
+    return torch.cat([_reduced(inputs).flatten(1) for inputs, _ in batches])
+
+
+def _reduced(inputs: Tensor) -> Tensor:
+    return torch.nn.functional.adaptive_avg_pool2d(inputs, SIDE) if max(inputs.shape[2:]) > SIDE else inputs

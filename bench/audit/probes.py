@@ -66,8 +66,9 @@ class AuditAttacker:
 
     def clean(self) -> Misclassified:
         """Return which images are misclassified without an attack."""
-        predicted = self._predict(self.inputs(torch.arange(len(self.context.images))))
-        return np.asarray(predicted != self.context.images.labels)
+        batches = torch.arange(len(self.context.images)).split(self.batch_size)
+        parts = [self._predict(inputs) for inputs, _ in self.context.images.batches(batches, self.context.device)]
+        return np.asarray(torch.cat(parts) != self.context.images.labels)
 
     @cached_property
     def gives_gradient(self) -> bool:
@@ -84,7 +85,8 @@ class AuditAttacker:
     def logit_gap(self, indices: Tensor) -> float:
         """Return the median of z_(1) − z_(2) at clean images, or GAP if the median is not positive and finite."""
         with torch.no_grad():
-            parts = [self.context.model(self.inputs(part)).float() for part in indices.split(self.batch_size)]
+            batches = self.context.images.batches(indices.split(self.batch_size), self.context.device)
+            parts = [self.context.model(inputs).float() for inputs, _ in batches]
         self.forwards += len(indices)
         top = torch.cat(parts).topk(2, dim=1).values
         gap = float((top[:, 0] - top[:, 1]).median())
@@ -233,10 +235,9 @@ class AuditAttacker:
         return list(indices.split(self.batch_size)) if len(indices) else []
 
     def _rescaled(self, scale: float) -> CellInput:
-        size = self.context.images.pixels.shape[2:]
         model = self.context.model if scale == 1.0 else Rescaled(self.context.model, scale).eval()
         if scale not in self._search_models:
-            self._search_models[scale] = SearchModels(model, (3, *size), self.context.device)
+            self._search_models[scale] = SearchModels(model, self.context.images.shape, self.context.device)
         return replace(self.context, model=model, search_models=self._search_models[scale])
 
     def inputs(self, indices: Tensor) -> Tensor:
@@ -319,7 +320,7 @@ def probe(
     outcomes[checks.MARGIN], broken_8bit = attacker.attack_in_8_bits(f"pgd-margin-{steps}", norm, eps, initial)
     excluded = any_of(misclassified, *outcomes.values())
     outcomes |= _without_gradients(attacker, level, norm, eps, excluded, paired)
-    large = reach(norm, (3, *attacker.context.images.pixels.shape[2:]))
+    large = reach(norm, attacker.context.images.shape)
     outcomes[checks.LARGE] = attacker.attack(f"pgd-margin-{steps}", norm, large, initial)
     outcomes[checks.GREY] = attacker.grey(norm, large, outcomes[checks.LARGE])
     before = dict.fromkeys((*checks.BLACK_BOX, TRANSFER), excluded) | {checks.GREY: outcomes[checks.LARGE]}

@@ -20,8 +20,9 @@ from bench.core.words import pluralize
 from bench.data import load_dataset
 from bench.data.corrupted.cache import GeneratedSet
 from bench.data.corrupted.choose import choose_profile
+from bench.data.corrupted.open import pixels_of
 from bench.data.registry import DataRequest
-from bench.data.split import read_checked, take
+from bench.data.split import take
 from bench.runtime.console import say
 from bench.runtime.files import check_writable
 from bench.runtime.plugin import load_plugins
@@ -58,6 +59,8 @@ def corrupt_command(
 
     Writes one file <kind>.npy per corruption, with all severities stacked, and labels.npy.
     """
+    from bench.data.tensors import select_images
+
     load_plugins(plugin)
     selected = resolve_kinds(kinds) if kinds else []
     if not selected:
@@ -65,17 +68,16 @@ def corrupt_command(
     check_writable(out, "--out")
     data = load_dataset(dataset, DataRequest(data_dir, image_size, class_order=class_order))
     indices = take(data.test, None if limit == "all" else limit)
-    pixels = read_checked(data.test, indices, dataset=data.name)
-    profile, ids = choose_profile(corruption_profile, data.image_size), [data.test.ids[i] for i in indices]
-    generated = GeneratedSet(out, pixels, ids, data.test.labels[indices], profile, seed, below=False)
+    images = select_images(data.test, indices, dataset=data.name)
+    profile, ids = choose_profile(corruption_profile, data.image_size), images.ids
+    generated = GeneratedSet(out, pixels_of(images), ids, data.test.labels[indices], profile, seed, below=False)
     if foreign := generated.foreign_files():
         raise BenchError(
             f"--out {out} contains {foreign[0]} of other images, constants or seed; name another folder, or empty it."
         )
     for kind in selected:
         _generate(generated, kind)
-        images = pluralize(len(ids), "image")
-        say(f"{out / f'{kind}.npy'}: {images} at {len(SEVERITY_LEVELS)} severities")
+        say(f"{out / f'{kind}.npy'}: {pluralize(len(ids), 'image')} at {len(SEVERITY_LEVELS)} severities")
     return Exit.OK
 
 

@@ -82,6 +82,19 @@ def stamps_of(paths: Sequence[Path]) -> list[Stamp]:
     return [_stamp(path) for path in paths]
 
 
+def refuse_changed(path: Path, stamp: Stamp) -> None:
+    """Raise BenchError if the size or the modification time of a file differs from ``stamp``, taken before hashing.
+
+    A file that is missing is not reported here, but by whoever opens it.
+    """
+    try:
+        status = os.stat(path)
+    except OSError:
+        return
+    if (status.st_size, status.st_mtime_ns) != (stamp.size, stamp.mtime_ns):
+        raise BenchError(f"{path} changed after the run began; run the same command again when nothing writes to it.")
+
+
 def cache_folder() -> Path | None:
     """Return the folder of the cache files; None if the user has no home folder."""
     given = os.environ.get("XDG_CACHE_HOME", "")

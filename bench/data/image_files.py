@@ -14,6 +14,7 @@ import os
 import struct
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 from bench.core.errors import BenchError
 from bench.core.limits import PIXELS
 from bench.core.specs import Fitting
-from bench.data.content_hashes import hash_files
+from bench.data.content_hashes import Stamp, hash_files, refuse_changed
 from bench.data.image_bounds import TooManyPixelsError, check_pixels, check_resized, memory_for, open_image
 from bench.data.split import Files
 
@@ -127,6 +128,32 @@ def image_size(path: Path) -> tuple[int, int]:
             return (height, width) if turned else (width, height)
     except _decoding_errors() as error:
         raise _unreadable(path, error) from None
+
+
+@dataclass(frozen=True)
+class FileReader:
+    """Reader of the images of a split: the files, and how they are resized and cropped. It can be pickled."""
+
+    paths: Sequence[Path]
+    fitting: Fitting
+    fit: bool  # False: an image of another size than ``fitting.size`` is an error
+    stamps: Sequence[Stamp] = ()  # one per file: a file that differs from it has changed; empty: not compared
+
+    def __call__(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Read the images at ``indices``, (M,), as (M, 3, S, S). Raises BenchError for a file that cannot be used."""
+        for i in indices if self.stamps else ():
+            refuse_changed(self.paths[i], self.stamps[i])
+        return read_images([self.paths[i] for i in indices], self.fitting, fit=self.fit)
+
+    @property
+    def image_bytes(self) -> int:
+        """Size in bytes of one decoded image."""
+        return 3 * self.fitting.size**2
+
+    def select(self, indices: NDArray[np.int64]) -> FileReader:
+        """Return the reader of the images at ``indices``, (M,), in this order."""
+        stamps = [self.stamps[i] for i in indices] if self.stamps else ()
+        return replace(self, paths=[self.paths[i] for i in indices], stamps=stamps)
 
 
 def read_images(paths: Sequence[Path], fitting: Fitting, *, fit: bool) -> NDArray[np.uint8]:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bench.core.errors import BenchError
 from bench.core.names import allowed_name
@@ -17,6 +16,7 @@ from bench.core.specs import Fitting
 from bench.core.words import pluralize
 from bench.data import image_files
 from bench.data.class_order import order_classes
+from bench.data.content_hashes import stamps_of
 from bench.data.image_listing import by_normalised_name, hidden_images, list_images, normalised, scan
 from bench.data.registry import DATASETS, DataRequest
 from bench.data.source import require_folder
@@ -240,10 +240,7 @@ def _split(name: str, images: _Found, labels_of: Mapping[str, int], fitting: Fit
     ids = sorted(entries)
     paths = [entries[image][1] for image in ids]
     labels = np.array([labels_of[entries[image][0]] for image in ids], dtype=np.int64)
+    stamps = stamps_of(paths)
     files = image_files.digest_files(paths, images.folder)
     sha = split_sha(ids, labels, image_files.digest_split(files, fitting))
-
-    def read(indices: NDArray[np.int64]) -> NDArray[np.uint8]:
-        return image_files.read_images([paths[i] for i in indices], fitting, fit=fit)
-
-    return Split(name, ids, labels, sha, read, files)
+    return Split(name, ids, labels, sha, image_files.FileReader(paths, fitting, fit, stamps), files)

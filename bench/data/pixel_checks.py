@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.errors import BenchError
-from bench.data.split import Dataset, Pixels, Split, read_checked, readable_images, take
+from bench.data.split import Dataset, Pixels, Split, chunks, read_checked, readable_images, take
 
 #: Maximum number of evenly spaced images that are read twice. One image per class is also read twice, for at most this
 #: number of classes.
@@ -32,18 +32,20 @@ IN_THESE_UNITS = "images must fill [0, 1], since ε is in these units"
 def check_repeatable(data: Dataset) -> None:
     """Raise BenchError if two reads of the same test images differ, for example by random augmentation.
 
-    The images are spread over the split and its classes. The second read is done in two halves. This also detects a
-    reader that ignores the indices, or a result that depends on the position of an image in the batch.
+    The images are spread over the split and its classes. They are read in chunks, and the second read of a chunk is
+    done in two halves. This also detects a reader that ignores the indices, or a result that depends on the position of
+    an image in the batch.
     """
     split = data.test
     chosen = np.union1d(_evenly(len(split), REPEATED_IMAGES), _one_per_class(split))
-    pixels = read_checked(split, chosen, dataset=data.name)
-    for half in (np.arange(0, len(chosen), 2), np.arange(1, len(chosen), 2)):
-        if len(half) and not np.array_equal(pixels[half], read_checked(split, chosen[half], dataset=data.name)):
-            raise BenchError(
-                f"{data.name}: two reads of the same test images differ; read must return the images of the given "
-                "indices, without random augmentation."
-            )
+    for part in chunks(chosen, data, least=4):
+        pixels = read_checked(split, part, dataset=data.name)
+        for half in (np.arange(0, len(part), 2), np.arange(1, len(part), 2)):
+            if len(half) and not np.array_equal(pixels[half], read_checked(split, part[half], dataset=data.name)):
+                raise BenchError(
+                    f"{data.name}: two reads of the same test images differ; read must return the images of the given "
+                    "indices, without random augmentation."
+                )
 
 
 def check_range(data: Dataset) -> Dataset:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from bench.data.sampling import proportional_order
 #: Number of training images for computing mean and standard deviation if no values are published.
 MOMENT_IMAGES = 2000
 
-CHUNK_PIXELS = 2**22  # number of pixels that readable_images reads at a time
+CHUNK_PIXELS = 2**22  # number of pixels, all channels of which are read at a time
 
 #: Line breaks, and the surrogates to which Python decodes file names that are not UTF-8.
 ODD_ID = re.compile("[\r\n\ud800-\udfff]")
@@ -146,16 +147,23 @@ def measure_moments(split: Split) -> Moments:
     """
     if not len(split):
         raise BenchError(f"the {split.name} split has no images for computing mean and standard deviation; add some.")
-    pixels = split.read(take(split, MOMENT_IMAGES))
-    top = 255 if pixels.dtype == np.uint8 else 1
-    mean = np.zeros(pixels.shape[1])
-    square = np.zeros(pixels.shape[1])
-    for image in pixels:  # one by one, because all images in float64 may not fit into memory
-        scaled = image.astype(np.float64) / top
-        mean += scaled.mean(axis=(1, 2)) / len(pixels)
-        square += np.square(scaled).mean(axis=(1, 2)) / len(pixels)
+    indices = take(split, MOMENT_IMAGES)
+    mean, square = np.zeros(1), np.zeros(1)
+    for image in _read_in_chunks(split, indices):  # one by one, because all images in float64 may not fit into memory
+        scaled = image.astype(np.float64) / (255 if image.dtype == np.uint8 else 1)
+        mean = mean + scaled.mean(axis=(1, 2)) / len(indices)
+        square = square + np.square(scaled).mean(axis=(1, 2)) / len(indices)
     std = np.sqrt(np.maximum(square - np.square(mean), 0)).round(4)
     return Moments(tuple(mean.round(4).tolist()), tuple(np.where(std == 0, 1.0, std).tolist()))
+
+
+def _read_in_chunks(split: Split, indices: NDArray[np.int64]) -> Iterator[Pixels]:
+    """Yield the images at ``indices`` one by one, (C, H, W). CHUNK_PIXELS pixels are read at a time."""
+    start, step = 0, 1  # the size of the images is known after the first one
+    while start < len(indices):
+        pixels = split.read(indices[start : start + step])
+        yield from pixels
+        start, step = start + step, max(1, CHUNK_PIXELS // max(1, math.prod(pixels.shape[2:])))
 
 
 def read_checked(split: Split, indices: NDArray[np.int64], *, dataset: str, size: int | None = None) -> Pixels:
@@ -200,9 +208,7 @@ def read_checked(split: Split, indices: NDArray[np.int64], *, dataset: str, size
 
 def readable_images(split: Split, indices: NDArray[np.int64], data: Dataset) -> Iterator[Pixels | None]:
     """Yield the images at ``indices`` one by one, (C, H, W), or None if unreadable. Images are read in chunks."""
-    chunk = max(1, CHUNK_PIXELS // max(1, data.image_size**2))
-    for start in range(0, len(indices), chunk):
-        part = indices[start : start + chunk]
+    for part in chunks(indices, data):
         try:
             yield from read_checked(split, part, dataset=data.name)
         except BenchError:
@@ -211,6 +217,12 @@ def readable_images(split: Split, indices: NDArray[np.int64], data: Dataset) -> 
             else:
                 for index in part:
                     yield from readable_images(split, np.array([index]), data)
+
+
+def chunks(indices: NDArray[np.int64], data: Dataset, *, least: int = 1) -> Iterator[NDArray[np.int64]]:
+    """Split ``indices`` into parts of CHUNK_PIXELS pixels, and of at least ``least`` images."""
+    step = max(least, CHUNK_PIXELS // max(1, data.image_size**2))
+    return (indices[start : start + step] for start in range(0, len(indices), step))
 
 
 @contextmanager

@@ -172,8 +172,8 @@ def latents_of(model: Classifier, images: Images, context: RunContext) -> Latent
     """
     latents, predictions = [], []
     with torch.no_grad():
-        for indices in torch.arange(len(images)).split(BATCH):
-            batch = model.features(images.inputs(indices, context.device))
+        for inputs, _ in images.batches(torch.arange(len(images)).split(BATCH), context.device):
+            batch = model.features(inputs)
             latents.append(batch.to("cpu", torch.float64, copy=True))
             predictions.append(model.output(batch).argmax(1).cpu())
     z = torch.cat(latents).numpy()

@@ -128,9 +128,8 @@ def encode(
     Raise CellFailure if the model returns invalid logits for a rounded image.
     """
     if not batches:
-        shape = (0, *images.inputs(torch.arange(1), device).shape[1:])
         empty = torch.zeros(0, dtype=torch.int64)
-        batches = [AdversarialBatch(empty, torch.zeros(shape), empty)]
+        batches = [AdversarialBatch(empty, torch.zeros((0, *images.shape)), empty)]
     indices = torch.cat([part.indices for part in batches])
     order = indices.argsort()
     indices, pixels = indices[order], torch.cat([part.images for part in batches])[order]

@@ -6,6 +6,7 @@ After an out-of-memory error, the attack continues with smaller batches.
 from __future__ import annotations
 
 import gc
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -36,6 +37,8 @@ from bench.runtime.torch_state import harness_torch_state, own_generators
 from bench.sanity.model_state import State, changed, preserve_state, restore, state_of
 
 SMALLEST_BATCH = 8
+#: Size in bytes of the float32 images of one call of an attack that batches itself. It bounds the memory of an attack.
+CALL_BYTES = 2**27
 
 
 def shrink_batch(size: int, cell_input: CellInput, stats: CellStats) -> int:
@@ -70,15 +73,17 @@ def attack_all(
     progress: Progress,
     stats: CellStats,
 ) -> None:
-    """Attack the ``remaining`` images, int64 indices, in batches, or in one call if the attack batches itself."""
+    """Attack the ``remaining`` images, int64 indices, in batches. An attack that batches itself gets several."""
     entry = cell_input.entry
     assert entry is not None
     bound = cost_of(entry, attack.params, cell_input.num_classes).forwards * len(remaining)
-    batches = [remaining] if entry.batches_itself else list(remaining.split(stats.batch_size))
+    per_call = max(1, CALL_BYTES // (4 * math.prod(cell_input.images.shape)))
+    batches = remaining.split(per_call if entry.batches_itself else stats.batch_size)
     title = f"{attack.name} {attack.norm} {attack.eps:.4g}"
     with progress.stage(title, total=bound, unit="passes") as stage:
-        for indices in batches:
-            _attack_batch(spec, attack, cell_input, indices, outcomes, stage, stats)
+        read = cell_input.images.batches(batches, cell_input.device)
+        for indices, (inputs, _) in zip(batches, read, strict=True):
+            _attack_batch(spec, attack, cell_input, indices, inputs, outcomes, stage, stats)
 
 
 def _attack_batch(
@@ -86,13 +91,13 @@ def _attack_batch(
     attack: AttackSpec,
     cell_input: CellInput,
     indices: Tensor,
+    inputs: Tensor,
     outcomes: Outcomes,
     stage: Stage,
     stats: CellStats,
 ) -> None:
     labels = cell_input.images.labels[indices]
     with failures_as("attack_error"):
-        inputs = cell_input.images.inputs(indices, cell_input.device)
         adversarials = _run_attack(spec, attack, cell_input, indices, inputs, labels, stage, stats)
         inside = verified(inputs, adversarials, attack.norm, attack.eps)
     with failures_as("model_error"):

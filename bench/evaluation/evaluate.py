@@ -147,10 +147,11 @@ def _encoded(attack: AttackSpec, cell_input: CellInput, outcomes: Outcomes, batc
 
 def _clean(cell_input: CellInput, batch_size: int) -> Outcomes:
     with failures_as("model_error"):
-        parts = []
-        for indices in torch.arange(len(cell_input.images)).split(batch_size):
-            inputs = cell_input.images.inputs(indices, cell_input.device)
-            parts.append(predict(cell_input.model, inputs, cell_input.num_classes).cpu())
+        batches = torch.arange(len(cell_input.images)).split(batch_size)
+        parts = [
+            predict(cell_input.model, inputs, cell_input.num_classes).cpu()
+            for inputs, _ in cell_input.images.batches(batches, cell_input.device)
+        ]
     return Outcomes.unattacked(torch.cat(parts), cell_input.images.labels)
 
 
@@ -175,7 +176,7 @@ def _record(
     adversarial = outcomes.distance[outcomes.distance > 0] if outcomes and spec.attack else torch.empty(0)
     departures = entry.notes(spec.attack.params, cell_input.num_classes) if entry and spec.attack else ()
     if spec.corruption is not None:
-        side = min(cell_input.images.pixels.shape[2:])
+        side = min(cell_input.images.shape[1:])
         departures = corruption_notes(spec.corruption, side, published=cell_input.official)
     n_correct = int((outcomes.adv_pred == cell_input.images.labels).sum()) if outcomes else None
     n_majority, n_correct_majority = int(cell_input.images.labels.bincount().max()), None

@@ -211,8 +211,8 @@ def _check_clean(
     record: EvalRecord, samples: Sequence[Sample], images: Images, model: nn.Module, context: RunContext, to: Verdict
 ) -> None:
     """Check the clean predictions of a cell. They are counted as claims in the clean cell only."""
-    for indices in torch.arange(len(samples)).split(BATCH):
-        inputs = images.inputs(indices, context.device)
+    batches = torch.arange(len(samples)).split(BATCH)
+    for indices, (inputs, _) in zip(batches, images.batches(batches, context.device), strict=True):
         checked = check_clean(model, inputs, [samples[i] for i in indices.tolist()])
         if record.spec.attack is None:
             to.n += len(indices)
@@ -265,7 +265,7 @@ def _check_source(
 
 
 def _check_form(stored: Adversarials, source: EvalRecord, images: Images, where: str) -> None:
-    expected = tuple(images.inputs(torch.arange(1), torch.device("cpu")).shape[1:])
+    expected = images.shape
     actual = tuple(stored.images.shape[1:])
     if str(stored.images.dtype) != f"torch.{source.adversarials}" or actual != expected:
         raise BenchError(f"{where} has {stored.images.dtype} {actual}, not {source.adversarials} {expected}.")

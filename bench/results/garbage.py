@@ -50,7 +50,7 @@ def _sort_root(found: Inventory, root: Path) -> None:
         elif path.name == "claims" and path.is_dir() and not path.is_symlink():
             for file in files_below(path):
                 found.add_other(file)
-        elif path.name not in ("runs", "corrupted", *TABLES):
+        elif path.name not in ("runs", "corrupted", "precision", *TABLES):
             found.add_other(path)
 
 

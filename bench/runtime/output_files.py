@@ -21,7 +21,7 @@ from bench.runtime.input_files import described, is_folder, resolved, status_of
 
 #: Names of the files at the top of a results folder, and of its subfolders, that only measuring commands may write.
 OWN_FILES = ("results.csv", "leaderboard.csv", "comparison.csv", "corruptions.csv", "run.toml", "evaluate.toml")
-OWN_FOLDERS = ("runs", "corrupted", "claims")
+OWN_FOLDERS = ("runs", "corrupted", "claims", "precision")
 FIGURES = (".png", ".svg")  # never files of a record
 
 #: Descriptors of the standard streams by their paths. They are written to without a rename, also if redirected.

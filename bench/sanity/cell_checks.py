@@ -36,7 +36,7 @@ def check_randomised(
 ) -> tuple[Finding, ...]:
     """Compare two passes in evaluation mode over the images at ``indices``, (M,) int64, in the same batches."""
     checked = spread(indices, CHECKED)
-    finding = randomised(model, (images.inputs(part, device) for part in checked.split(batch_size)))
+    finding = randomised(model, (inputs for inputs, _ in images.batches(checked.split(batch_size), device)))
     return () if finding is None else (finding,)
 
 
@@ -81,9 +81,9 @@ def _counted(
     where: str,
 ) -> ZeroGradients:
     zero = nonfinite = 0
-    for part in checked.split(batch_size):
-        points = perturbed(images.inputs(part, device), [images.ids[i] for i in part.tolist()])
-        labels = images.labels[part].to(device)
+    parts = checked.split(batch_size)
+    for part, (inputs, labels) in zip(parts, images.batches(parts, device), strict=True):
+        points = perturbed(inputs, [images.ids[i] for i in part.tolist()])
         gradient = margin_gradient(model, points, labels).flatten(1)
         zero += int((gradient == 0).all(1).sum())
         nonfinite += int((~gradient.isfinite()).any(1).sum())

@@ -8,7 +8,7 @@ from helpers import LinearModel
 
 from bench.attacks.registry import ATTACKS, resolve
 from bench.core.specs import EvalSpec
-from bench.data.tensors import Images
+from bench.data.tensors import ResidentImages
 from bench.evaluation.cell import CellInput
 from bench.evaluation.evaluate import evaluate_cell
 from bench.models.classifier import freeze
@@ -24,7 +24,7 @@ REACH |= {(name, "l1"): 1.3 for name in ("apgd-ce", "apgd-dlr", "apgd-t")}
 MARGIN = {"linf": 0.05, "l2": 0.1, "l1": 0.1}
 
 
-def images_at_margin(norm: str, margin: float, count: int = 4) -> tuple[LinearModel, Images]:
+def images_at_margin(norm: str, margin: float, count: int = 4) -> tuple[LinearModel, ResidentImages]:
     """Images of both classes exactly ``margin`` away from the boundary and far from the box's walls."""
     generator = torch.Generator().manual_seed(7)
     weight = torch.randn(3 * SIDE * SIDE, generator=generator).double()
@@ -42,7 +42,7 @@ def images_at_margin(norm: str, margin: float, count: int = 4) -> tuple[LinearMo
     signs = (2 * labels - 1).double()[:, None]
     flat = 0.5 + noise + signs * margin * dual_length * dual_direction
     pixels = flat.float().view(count, 3, SIDE, SIDE)
-    return model, Images([f"x/{i}" for i in range(count)], pixels, labels)
+    return model, ResidentImages([f"x/{i}" for i in range(count)], pixels, labels)
 
 
 def robust_count(name: str, norm: str, eps: float, margin: float) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from bench.attacks.engine.search import Samples
 from bench.attacks.registry import resolve
 from bench.core.records import EvalRecord
 from bench.core.specs import EvalSpec
-from bench.data.tensors import Images
+from bench.data.tensors import ResidentImages
 from bench.evaluation.cell import CellInput, Outcomes
 from bench.evaluation.evaluate import evaluate_cell
 from bench.runtime.progress import Progress
@@ -146,7 +146,7 @@ def cell(model: nn.Module, *, batch_size: int, auto: bool) -> tuple[EvalRecord, 
         limit=None, batch_size=batch_size, seed=0,
     )  # fmt: skip
     context = CellInput(
-        model=model, weights_sha="", images=Images([str(i) for i in range(COUNT)], inputs.float(), labels),
+        model=model, weights_sha="", images=ResidentImages([str(i) for i in range(COUNT)], inputs.float(), labels),
         n_test=COUNT, official=False, num_classes=4, device=torch.device("cpu"), entry=attack.entry, auto_batch=auto,
     )  # fmt: skip
     return evaluate_cell(spec, context, Progress())

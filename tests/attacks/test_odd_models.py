@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from bench.attacks.registry import ATTACKS, resolve
 from bench.core.records import EvalRecord
 from bench.core.specs import Backend, EvalSpec
-from bench.data.tensors import Images
+from bench.data.tensors import ResidentImages
 from bench.evaluation.cell import CellInput
 from bench.evaluation.evaluate import evaluate_cell
 from bench.models.classifier import freeze
@@ -49,7 +49,7 @@ def measured(
     context = CellInput(
         model=freeze(model),
         weights_sha="",
-        images=Images([f"x/{i}" for i in range(len(inputs))], inputs, labels),
+        images=ResidentImages([f"x/{i}" for i in range(len(inputs))], inputs, labels),
         n_test=len(inputs),
         official=False,
         num_classes=classes,

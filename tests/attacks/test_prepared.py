@@ -12,7 +12,7 @@ from bench.attacks.engine.fast_model import FastModel
 from bench.attacks.registry import resolve
 from bench.core.records import EvalRecord
 from bench.core.specs import EvalSpec, Norm, Precision
-from bench.data.tensors import Images
+from bench.data.tensors import ResidentImages
 from bench.evaluation.cell import CellInput
 from bench.evaluation.evaluate import evaluate_cell
 from bench.evaluation.pass_counter import CountingModel
@@ -62,12 +62,12 @@ class Twin:
         return ""
 
 
-def at_margin(model: Linear) -> Images:
+def at_margin(model: Linear) -> ResidentImages:
     """Images of both classes whose exact distance to the boundary, in the maximum norm, is MARGIN."""
     labels = torch.arange(COUNT) % 2
     towards = model.weight.sign() * MARGIN
     pixels = 0.5 + (2 * labels - 1)[:, None] * towards
-    return Images([f"x/{i}" for i in range(COUNT)], pixels.view(-1, 3, SIDE, SIDE), labels)
+    return ResidentImages([f"x/{i}" for i in range(COUNT)], pixels.view(-1, 3, SIDE, SIDE), labels)
 
 
 def record_of(name: str, eps: float, search: nn.Module | None, norm: Norm = "linf") -> EvalRecord:

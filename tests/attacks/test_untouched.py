@@ -15,7 +15,7 @@ from bench import attacks
 from bench.attacks import ATTACKS, AttackEntry, SampleRng
 from bench.attacks.registry import load_function, resolve
 from bench.core.specs import AttackSpec, EvalSpec, Norm
-from bench.data.tensors import Images
+from bench.data.tensors import ResidentImages
 from bench.evaluation.cell import CellInput
 from bench.evaluation.evaluate import evaluate_cell
 from bench.runtime.progress import Progress
@@ -152,7 +152,7 @@ def test_a_cell_leaves_no_trace_even_if_the_attack_of_a_plugin_does() -> None:
             protocol="standard", limit=None, batch_size=4, seed=0,
         )  # fmt: skip
         given = CellInput(
-            model=model, weights_sha="", images=Images(list("abcd"), inputs.detach(), labels), n_test=4,
+            model=model, weights_sha="", images=ResidentImages(list("abcd"), inputs.detach(), labels), n_test=4,
             official=False, num_classes=10, device=torch.device("cpu"), entry=entry,
         )  # fmt: skip
         record, _ = evaluate_cell(spec, given, Progress())

@@ -10,12 +10,13 @@ from torch import Tensor, nn
 
 from bench.core.specs import Recipe
 from bench.data.augment import augment
+from bench.data.sample_random import SampleRandom
 from bench.models.classifier import Normalize
 
 
 def augmented(inputs: Tensor, mean: Tensor | None = None, **recipe: object) -> Tensor:
-    generator = torch.Generator().manual_seed(0)
-    return augment(inputs, Recipe(epochs=1, **recipe), mean=mean, generator=generator)  # type: ignore[arg-type]
+    random = SampleRandom(0, 1, torch.arange(len(inputs)))
+    return augment(inputs, Recipe(epochs=1, **recipe), mean=mean, random=random)  # type: ignore[arg-type]
 
 
 def test_every_crop_is_a_window_of_the_padded_image() -> None:
@@ -71,13 +72,14 @@ def test_noise_after_the_normalisation_has_its_standard_deviation_there() -> Non
     inputs, mean, std = torch.rand(64, 3, 16, 16), torch.full((1, 3, 1, 1), 0.4), torch.tensor([0.1, 0.3, 0.5])
     normalize = Normalize((0.4,) * 3, std.tolist())
     recipe = Recipe(epochs=1, noise=0.01, noise_space="normalized")
-    draws = torch.Generator().manual_seed(0)
-    noisy = augment(inputs, recipe, mean=mean, std=normalize.std, generator=draws)
+    random = SampleRandom(0, 1, torch.arange(len(inputs)))
+    noisy = augment(inputs, recipe, mean=mean, std=normalize.std, random=random)
     noise = normalize(noisy) - normalize(inputs)
-    expected = 0.01 * torch.randn(inputs.shape, generator=torch.Generator().manual_seed(0))
+    expected = 0.01 * random.normal("noise", *inputs.shape[1:])
     assert torch.allclose(noise, expected, atol=1e-5)
-    in_pixels = augment(inputs, dataclasses.replace(recipe, noise_space="pixels"), mean=mean, std=normalize.std,
-                        generator=torch.Generator().manual_seed(0))  # fmt: skip
+    in_pixels = augment(
+        inputs, dataclasses.replace(recipe, noise_space="pixels"), mean=mean, std=normalize.std, random=random
+    )
     assert torch.allclose(in_pixels - inputs, expected, atol=1e-6)
 
 

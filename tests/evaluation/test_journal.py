@@ -22,7 +22,7 @@ from bench.attacks.registry import AttackEntry, Cost, resolve
 from bench.core.errors import BenchError
 from bench.core.records import EvalRecord
 from bench.core.specs import EvalSpec, Norm
-from bench.data.tensors import Images
+from bench.data.tensors import ResidentImages
 from bench.evaluation import journal as journals
 from bench.evaluation.cell import CellInput
 from bench.evaluation.evaluate import evaluate_cell
@@ -190,7 +190,7 @@ def evaluated(journal: CellJournal) -> EvalRecord:
     spec = EvalSpec(run_id="r", data_sha="d", attack=attack, protocol="standard", limit=None, batch_size=32, seed=0)
     pixels = IMAGES.float().repeat(3, 1, 1, 1)
     model = Net(0.05).float().eval()
-    images = Images([str(i) for i in range(len(pixels))], pixels, model(pixels).argmax(1))
+    images = ResidentImages([str(i) for i in range(len(pixels))], pixels, model(pixels).argmax(1))
     given = CellInput(
         model=model, weights_sha="", images=images, n_test=len(pixels), official=False, num_classes=CLASSES,
         device=torch.device("cpu"), entry=entry, auto_batch=True, journal=journal,

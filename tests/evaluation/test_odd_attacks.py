@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from bench.attacks.registry import ATTACKS, AttackEntry, Cost, resolve
 from bench.core.records import EvalRecord
 from bench.core.specs import EvalSpec
-from bench.data.tensors import Images
+from bench.data.tensors import ResidentImages
 from bench.evaluation.cell import CellInput, Outcomes
 from bench.evaluation.evaluate import evaluate_cell
 from bench.models.classifier import freeze
@@ -116,8 +116,9 @@ def cell(model: nn.Module, labels: Tensor, name: str | None) -> tuple[EvalRecord
         run_id="r", data_sha="d", attack=None if resolved is None else resolved.spec("linf", EPS, batch_size=6),
         protocol="standard", limit=None, batch_size=6, seed=0,
     )  # fmt: skip
+    some = ResidentImages([f"x/{i}" for i in range(N)], images(), labels)
     cell_input = CellInput(
-        model=freeze(model), weights_sha="", images=Images([f"x/{i}" for i in range(N)], images(), labels), n_test=N,
+        model=freeze(model), weights_sha="", images=some, n_test=N,
         official=False, num_classes=CLASSES, device=torch.device("cpu"), entry=resolved and resolved.entry,
     )  # fmt: skip
     return evaluate_cell(spec, cell_input, Progress())

@@ -17,7 +17,7 @@ from bench.attacks.pgd_attack import pgd
 from bench.attacks.registry import resolve
 from bench.core.records import EvalRecord
 from bench.core.specs import AttackSpec, EvalSpec, Norm
-from bench.data.tensors import Images
+from bench.data.tensors import ResidentImages
 from bench.evaluation import journal as journals
 from bench.evaluation.cell import CellInput
 from bench.evaluation.evaluate import evaluate_cell
@@ -93,8 +93,9 @@ def evaluated(model: nn.Module, attack: tuple[AttackEntry, AttackSpec], journal:
         run_id="r", data_sha="d", attack=attack_spec, protocol="standard", limit=None, batch_size=16, seed=0
     )
     labels = Net()(IMAGES).argmax(1)
+    images = ResidentImages([str(i) for i in range(COUNT)], IMAGES, labels)
     cell_input = CellInput(
-        model=model, weights_sha="", images=Images([str(i) for i in range(COUNT)], IMAGES, labels), n_test=COUNT,
+        model=model, weights_sha="", images=images, n_test=COUNT,
         official=False, num_classes=CLASSES, device=torch.device("cpu"), entry=entry, auto_batch=True,
         search_models=SearchModels(model, SHAPE, torch.device("cpu")), journal=journal,
     )  # fmt: skip

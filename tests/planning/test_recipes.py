@@ -141,10 +141,10 @@ def test_an_adversary_gets_the_largest_budget_of_the_data_set(dataset: str, eps:
 
 def test_a_budget_is_the_one_asked_for_else_the_variants_own_else_the_data_sets() -> None:
     specs = {"open": VariantSpec(adversary=AdversarySpec()), "own": VariantSpec(adversary=AdversarySpec(eps=0.2))}
-    assert [budget(s) for s in resolve_budgets(specs, requested=None, default=0.3).values()] == [0.3, 0.2]
-    assert [budget(s) for s in resolve_budgets(specs, requested=0.1, default=0.3).values()] == [0.1, 0.1]
+    assert [budget(s) for s in resolve_budgets(specs, requested=None, defaults={"linf": 0.3}).values()] == [0.3, 0.2]
+    assert [budget(s) for s in resolve_budgets(specs, requested=0.1, defaults={"linf": 0.3}).values()] == [0.1, 0.1]
     with pytest.raises(BenchError, match=r"'open'.*declares no linf budget.*--train-eps"):
-        resolve_budgets(specs, requested=None, default=None)
+        resolve_budgets(specs, requested=None, defaults={})
 
 
 def test_the_training_budget_makes_the_run_and_what_is_evaluated_does_not() -> None:

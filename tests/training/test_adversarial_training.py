@@ -10,7 +10,7 @@ from torch import nn
 from trainings import CPU, some_images, some_model, some_objective, some_spec, trained
 
 from bench.core.specs import AdversarySpec, TrainSpec, VariantSpec
-from bench.data.tensors import Images
+from bench.data.tensors import ResidentImages
 from bench.models.auxiliary_losses import CenterLoss
 from bench.models.classifier import Classifier, Normalize
 from bench.models.margins import logit_margins
@@ -97,13 +97,13 @@ def test_the_search_does_not_move_what_a_term_remembers(monkeypatch: pytest.Monk
     assert len(calls) == 3 * 2
 
 
-def lopsided_images(count: int = 256) -> Images:
+def lopsided_images(count: int = 256) -> ResidentImages:
     """Two classes: pixel 0 is 0.5 ± 0.3 and right for nine images in ten, the others are 0.5 ± 0.05, always right."""
     labels = torch.arange(count) % 2
     sides = 2.0 * labels - 1
     pixels = (0.5 + 0.05 * sides).view(-1, 1).repeat(1, 48)
     pixels[:, 0] = 0.5 + 0.3 * sides * torch.where(torch.arange(count) % 10 < 9, 1, -1)
-    return Images([str(i) for i in range(count)], pixels.view(-1, 3, 4, 4), labels)
+    return ResidentImages([str(i) for i in range(count)], pixels.view(-1, 3, 4, 4), labels)
 
 
 def test_adversarial_training_gives_up_what_the_budget_can_turn_around() -> None:

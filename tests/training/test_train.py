@@ -22,7 +22,7 @@ from bench.models.classifier import Classifier, freeze
 from bench.models.objective import Objective
 from bench.models.schedules import GammaState, StepStats
 from bench.runtime.progress import Progress
-from bench.training.lr_schedules import LR_SCHEDULES, cosine, halving_2024, imagenet
+from bench.training.lr_schedules import LR_SCHEDULES, cosine, halving_2024, imagenet, one_cycle
 from bench.training.train import begin, steps_per_epoch, train, training_facts
 from bench.training.training_state import TrainingState, dump_state, restore_state
 
@@ -177,7 +177,7 @@ def interrupted(spec: TrainSpec, after: tuple[int, int]) -> bytes:
 
     def stop(state: TrainingState) -> None:
         saved.append(dump_state(state))
-        if (len(state.history), state.epoch.batches) == after:
+        if (len(state.history), len(state.epoch.steps)) == after:
             raise Stop
 
     with pytest.raises(Stop):
@@ -198,8 +198,24 @@ def interrupted(spec: TrainSpec, after: tuple[int, int]) -> bytes:
 @pytest.mark.parametrize("after", [(1, 0), (5, 1), (29, 1)])
 def test_a_resumed_training_is_the_same_training(variant: VariantSpec, after: tuple[int, int]) -> None:
     """In either phase of the published schedule (it turns at epoch 24), and with a loop that remembers."""
-    spec = some_spec(epochs=32)
-    spec = dataclasses.replace(spec, variant_spec=variant, recipe=dataclasses.replace(spec.recipe, noise=0.1))
+    check_resumed(dataclasses.replace(some_spec(epochs=32), variant_spec=variant), after)
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [
+        VariantSpec(adversary=AdversarySpec(norm="l2", eps=0.3, steps=2), training_step="trades", noise=0.1),
+        VariantSpec(adversary=AdversarySpec(eps=0.1, steps=1), weight_perturbation=0.01, term="center_loss", ema=0.9),
+        VariantSpec(training_step="augmix"),
+    ],
+    ids=["trades", "weights", "augmix"],
+)
+def test_a_resumed_robust_training_is_the_same_training(variant: VariantSpec) -> None:
+    check_resumed(dataclasses.replace(some_spec(epochs=4), variant_spec=variant), (2, 1))
+
+
+def check_resumed(spec: TrainSpec, after: tuple[int, int]) -> None:
+    spec = dataclasses.replace(spec, recipe=dataclasses.replace(spec.recipe, noise=0.1))
     whole, model = some_model(), some_model()
     history = train(whole, some_images(), spec, some_objective(spec), CPU, Progress())
     with torch.no_grad():
@@ -208,7 +224,7 @@ def test_a_resumed_training_is_the_same_training(variant: VariantSpec, after: tu
     objective = some_objective(spec)
     state = begin(model, spec, objective)
     restore_state(state, interrupted(spec, after))
-    assert (len(state.history), state.epoch.batches) == after
+    assert (len(state.history), len(state.epoch.steps)) == after
     assert train(model, some_images(), spec, objective, CPU, Progress(), state=state) == history
     for (name, a), b in zip(whole.state_dict().items(), model.state_dict().values(), strict=True):
         assert torch.equal(a, b), name
@@ -366,3 +382,78 @@ def test_the_activation_of_a_recipe_is_built_in() -> None:
     assert nn.ReLU in kinds(None)
     assert nn.ReLU not in kinds("silu")
     assert nn.SiLU in kinds("silu")
+
+
+def test_one_cycle_rises_and_falls_within_the_epochs() -> None:
+    recipe = Recipe(epochs=10, lr=2.0, lr_schedule="one_cycle")
+    steps = [1 + i / 100 for i in range(1000)]
+    rates = [one_cycle(epoch, recipe) for epoch in steps]
+    assert all(rate.body == rate.output for rate in rates)
+    assert rates[0].body == pytest.approx(0.4)
+    assert rates[230].body == max(rates).body == pytest.approx(2.0)
+    assert rates[115].body == pytest.approx(1.2)
+    assert rates[-1].body == pytest.approx(0.14, abs=0.01)
+
+
+def test_rates_change_within_an_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    real = torch.optim.SGD.step
+
+    def step(self: torch.optim.SGD, *arguments: object) -> object:
+        seen.append(self.param_groups[0]["lr"])
+        return real(self, *arguments)
+
+    monkeypatch.setattr(torch.optim.SGD, "step", step)
+    spec = some_spec(optimizer="sgd", lr_schedule="one_cycle", lr=0.1)
+    trained(spec)
+    assert seen == [one_cycle(1 + i / 2, spec.recipe).body for i in range(6)]
+
+
+def test_sgd_has_nesterov_momentum_and_the_decay_of_the_recipe() -> None:
+    """Two steps by hand on a model that is linear: v ← μv + g, θ ← θ − η(g + μv), where g contains the decay."""
+    spec = some_spec(optimizer="sgd", momentum=0.8, weight_decay=0.1, lr=0.5)
+    model = some_model()
+    optimizer = begin(model, spec, some_objective(spec)).optimizer
+    weight, velocity = model.output.weight.detach().double().clone(), 0.0
+    for gradient in (1.0, -2.0):
+        for parameter in model.parameters():
+            parameter.grad = torch.full_like(parameter, gradient)
+        optimizer.step()
+        total = gradient + 0.1 * weight
+        velocity = 0.8 * velocity + total
+        weight = weight - 0.5 * (total + 0.8 * velocity)
+    assert torch.allclose(model.output.weight.double(), weight, atol=1e-5)
+
+
+@pytest.mark.parametrize("decay", [0.5, 0.999])
+def test_the_averaged_weights_are_those_of_the_equation(decay: float) -> None:
+    """β = min(decay, 1 − (1 + t)^(−2/3)); the model ends with the average of the weights after each step."""
+    spec, seen = some_spec(epochs=4, ema=decay), []
+    plain = dataclasses.replace(spec, recipe=dataclasses.replace(spec.recipe, ema=None))
+    model, objective = some_model(), some_objective(plain)
+    average = model.output.weight.detach().double().clone()
+    train(
+        model, some_images(), plain, objective, CPU, Progress(),
+        after_batch=lambda state: seen.append(model.output.weight.detach().double().clone()),
+    )  # fmt: skip
+    for step, weight in enumerate(seen):
+        beta = min(decay, 1 - (1 + step) ** (-2 / 3))
+        average = beta * average + (1 - beta) * weight
+    assert torch.allclose(trained(spec).output.weight.double(), average, atol=1e-6)
+
+
+def test_the_variants_average_yields_to_the_recipes() -> None:
+    spec = dataclasses.replace(some_spec(), variant_spec=VariantSpec(ema=0.9))
+    emas = [dataclasses.replace(spec, recipe=dataclasses.replace(spec.recipe, ema=e)).ema for e in (None, 0.5, 0.0)]
+    assert emas == [0.9, 0.5, None]
+
+
+def test_an_average_is_resumed() -> None:
+    spec = some_spec(epochs=4, ema=0.9, optimizer="sgd", lr_schedule="one_cycle")
+    whole, model, objective, saved = some_model(), some_model(), some_objective(spec), []
+    train(whole, some_images(), spec, objective, CPU, Progress(), after_batch=lambda s: saved.append(dump_state(s)))
+    state = begin(model, spec, objective)
+    restore_state(state, saved[4])
+    train(model, some_images(), spec, objective, CPU, Progress(), state=state)
+    for (name, a), b in zip(whole.state_dict().items(), model.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import cv2
 import numpy as np
@@ -29,6 +30,9 @@ from bench.runtime.claims import CLAIMS
 from bench.runtime.files import write_atomic
 from bench.runtime.input_files import exists, open_input
 from bench.runtime.interrupt import check_stop
+
+if TYPE_CHECKING:
+    from bench.data.streaming import LazyPixels
 
 LABELS: Final = "labels"
 
@@ -52,7 +56,8 @@ class GeneratedSet:
     """All corruptions of some images, generated on first use: ``<kind>.npy`` with the five severities stacked.
 
     ``pixels`` are (N, C, H, W) with C = 1 or 3. Values in float32 in [0, 1] are rounded to the nearest of 256 levels,
-    because corruptions are defined on bytes. ``labels`` are (N,).
+    because corruptions are defined on bytes. ``labels`` are (N,). Pixels are read in blocks, so that lazy ones do not
+    need the memory.
 
     Files are stored in a subfolder of ``folder``. Its name is a hash of ids, pixels, labels, profile and seed. With
     ``below=False``, files are stored in ``folder`` itself and replace the files of another set. ``files_sha`` is the
@@ -72,7 +77,7 @@ class GeneratedSet:
     def __init__(
         self,
         folder: Path,
-        pixels: Pixels,
+        pixels: Pixels | LazyPixels,
         ids: Sequence[str],
         labels: NDArray[np.int64],
         profile: Profile,
@@ -97,6 +102,9 @@ class GeneratedSet:
         """
         rows = rows_of(severity, len(self._ids))
         return self._kind(kind).array[rows]
+
+    def reader(self, kind: str, severity: int) -> None:
+        """Return None: the images are in arrays."""
 
     def foreign_files(self) -> list[str]:
         """Return the names of arrays in the folder that belong to another set or are not in the manifest."""
@@ -180,7 +188,7 @@ class GeneratedSet:
                 )  # fmt: skip
 
     def _blocks(self) -> Iterator[slice]:
-        step = max(1, BLOCK_VALUES // self._pixels[0].size)
+        step = max(1, BLOCK_VALUES // math.prod(self._pixels.shape[1:]))
         return (slice(first, first + step) for first in range(0, len(self._pixels), step))
 
     def _fingerprint(self) -> str:
@@ -210,7 +218,7 @@ class GeneratedSet:
             write_atomic(self.folder / MANIFEST, (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode())
 
 
-def _check(pixels: Pixels, ids: Sequence[str], labels: NDArray[np.int64]) -> None:
+def _check(pixels: Pixels | LazyPixels, ids: Sequence[str], labels: NDArray[np.int64]) -> None:
     if pixels.ndim != 4 or pixels.shape[1] not in (1, 3) or pixels.dtype not in (np.uint8, np.float32):
         raise BenchError(
             f"images to be corrupted must be uint8 or float32 of shape (N, 1 or 3, H, W), "

@@ -59,14 +59,19 @@ class FolderLayout:
 
     def images(self, kind: str, severity: int) -> NDArray[np.uint8]:
         """Return the evaluated images, (M, S, S, 3) uint8. Raises BenchError for missing or invalid files."""
-        rows_of(severity, len(self._ids))
-        paths = self._paths(self._kind_folder(kind) / str(severity))
+        reader = self.reader(kind, severity)
         try:
-            pixels = image_files.read_images(paths, Fitting(size=self._size), fit=False)
+            pixels = reader(np.arange(len(reader.paths)))
         except BenchError:
-            self._refuse_other_sizes(paths)
+            self._refuse_other_sizes(reader.paths)
             raise
         return pixels.transpose(0, 2, 3, 1)
+
+    def reader(self, kind: str, severity: int) -> image_files.FileReader:
+        """Return the reader of the evaluated images. Raises BenchError if a file is missing."""
+        rows_of(severity, len(self._ids))
+        paths = self._paths(self._kind_folder(kind) / str(severity))
+        return image_files.FileReader(paths, Fitting(size=self._size), fit=False)
 
     def identity(self, kind: str) -> str:
         """Return a hash of the names and contents of all images of ``kind``. Raises BenchError for unreadable files.

@@ -14,6 +14,7 @@ from bench.core.paths import shown
 from bench.data.corrupted.array_layout import ArrayLayout
 from bench.data.corrupted.checksums import PUBLISHED
 from bench.data.corrupted.folder_layout import FolderLayout
+from bench.data.image_files import FileReader
 from bench.runtime.input_files import is_folder
 
 
@@ -74,3 +75,7 @@ class OfficialSet:
         from the published file.
         """
         return self._layout.images(kind, severity)
+
+    def reader(self, kind: str, severity: int) -> FileReader | None:
+        """Return the reader of the image files; None for arrays. Raises BenchError for a missing file."""
+        return self._layout.reader(kind, severity) if isinstance(self._layout, FolderLayout) else None

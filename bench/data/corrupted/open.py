@@ -15,9 +15,10 @@ from bench.core.errors import BenchError
 from bench.core.specs import CorruptionSpec
 from bench.data.corrupted.official import OfficialSet
 from bench.data.corrupted.sets import CorruptedSet
-from bench.data.split import Dataset, take
+from bench.data.split import Dataset, Pixels, take
 
 if TYPE_CHECKING:
+    from bench.data.streaming import LazyPixels
     from bench.data.tensors import Images
 
 
@@ -32,13 +33,24 @@ def open_set(
     if spec.source == "generated":
         from bench.data.corrupted.cache import GeneratedSet  # imports OpenCV and SciPy, which planning does not need
 
-        pixels, labels = images.pixels.numpy(), images.labels.numpy()
-        profile = cast(Profile, spec.profile)
-        return GeneratedSet(cache, pixels, images.ids, labels, profile, spec.seed, files_sha=spec.files_sha)
+        profile, labels = cast(Profile, spec.profile), images.labels.numpy()
+        return GeneratedSet(cache, pixels_of(images), images.ids, labels, profile, spec.seed, files_sha=spec.files_sha)
     if folder is None:
         raise BenchError(f"{spec.kind} needs official files; give their folder with --corruptions-dir.")
     index_of = {name: i for i, name in enumerate(dataset.test.ids)}
     return _official(folder, dataset, np.array([index_of[name] for name in images.ids]))
+
+
+def pixels_of(images: Images) -> Pixels | LazyPixels:
+    """Return the pixels (N, C, H, W) of images in memory, or of streamed images, which are read in blocks."""
+    from bench.data.streaming import LazyPixels, StreamedImages
+    from bench.data.tensors import ResidentImages
+
+    if isinstance(images, StreamedImages):
+        return LazyPixels(images)
+    assert isinstance(images, ResidentImages)
+    pixels: Pixels = images.pixels.numpy()
+    return pixels
 
 
 def identified(

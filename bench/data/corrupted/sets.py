@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from bench.attacks.corruptions.severities import SEVERITY_LEVELS
 from bench.core.errors import BenchError
+from bench.data.image_files import FileReader
 
 
 class CorruptedSet(Protocol):
@@ -24,6 +25,12 @@ class CorruptedSet(Protocol):
 
     def images(self, kind: str, severity: int) -> NDArray[np.uint8]:
         """Return images, (N, H, W, C) uint8, read-only. Raises BenchError if they cannot be read or generated."""
+
+    def reader(self, kind: str, severity: int) -> FileReader | None:
+        """Return the reader of the image files, which gives the images as (N, 3, S, S); None if they are in arrays.
+
+        Raises BenchError for a missing file.
+        """
 
 
 def rows_of(severity: int, count: int) -> slice:
