@@ -133,7 +133,13 @@ def _load_or_train(
     is_stored = not context.config.force or context.work.is_done(path)
     if is_stored and context.store.finished_run(spec.run_id) is not None:
         return load_run(spec, context)
-    with context.work.claimed(path) as mine:
+
+    def is_complete() -> bool:
+        record = context.store.read_run(spec.run_id)
+        lacks_weights = record is not None and record.status == "ok" and context.store.finished_run(spec.run_id) is None
+        return context.work.is_done(path) and not lacks_weights  # the network file may have been deleted meanwhile
+
+    with context.work.claimed(path, unless=is_complete) as mine:
         if mine:
             return _train(spec, cells, context, summary)
     record = context.store.read_run(spec.run_id)

@@ -7,6 +7,7 @@ belongs to a run or to a set of corrupted images with so young a claim: a proces
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import time
@@ -20,7 +21,7 @@ from bench.core.records import RunRecord
 from bench.core.strict_json import parse_json
 from bench.core.words import pluralize
 from bench.results.store import Store
-from bench.runtime.claims import SUFFIX, is_running
+from bench.runtime.claims import SUFFIX, file_system_time, is_running
 from bench.runtime.config_file import EVALUATE_FILE, RUN_FILE
 from bench.runtime.input_files import read_input
 
@@ -73,13 +74,18 @@ class Inventory:
 def is_young(path: Path) -> bool:
     """Return whether a file was written in the last LIVE_S seconds, or has disappeared meanwhile.
 
-    The claim of a process of this machine is young while the process exists: it may be suspended.
+    The claim of a process of this machine is young while the process exists: it may be suspended. The age of a claim
+    is measured by the clock of the file system, because the clock of this machine may be ahead.
     """
     try:
-        recent = time.time() - path.lstat().st_mtime < LIVE_S
+        written = path.lstat().st_mtime
+        if time.time() - written < LIVE_S:
+            return True
+        return path.name.endswith(SUFFIX) and (is_running(path) or file_system_time(path.parent) - written < LIVE_S)
     except FileNotFoundError:
         return True
-    return recent or (path.name.endswith(SUFFIX) and is_running(path))
+    except OSError:  # the folder cannot be written, so nothing is deleted there
+        return False
 
 
 def in_use(folder: Path) -> bool:
@@ -232,13 +238,28 @@ def remove_folder(folder: Path, root: Path) -> None:
     """Delete a folder of ``root``.
 
     It is renamed first, so that it disappears at once. 'bench gc' finds what an interrupted deletion leaves.
-    Raises BenchError if it cannot be deleted, and if it is a link, because its files are outside of ``root``.
+    Raises BenchError if it cannot be deleted, if it is in use, and if it is a link, because its files are outside of
+    ``root``.
     """
     if folder.is_symlink():
         raise BenchError(f"cannot delete {folder}: it is a link to {folder.resolve()}; delete the link by hand.")
-    moved = root / f"{REMOVED}{folder.name}-{os.getpid()}"
+    name = f"{REMOVED}{folder.name}-{os.getpid()}"
     try:
-        folder.rename(moved)
+        moved = _moved(folder, root / name, folder.with_name(name))
+        if in_use(moved):  # a process has claimed work between the last check and the renaming
+            moved.rename(folder)
+            raise BenchError(f"cannot delete {folder}: it has a claim of the last minutes; end the other process.")
         shutil.rmtree(moved)
     except OSError as error:
         raise BenchError(f"cannot delete {error.filename or folder}: {error.strerror or error}.") from error
+
+
+def _moved(folder: Path, *targets: Path) -> Path:
+    """Rename ``folder`` to the first of ``targets`` that is on the same file system, and return it."""
+    for target in targets[:-1]:
+        try:
+            return folder.rename(target)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+    return folder.rename(targets[-1])
