@@ -15,7 +15,8 @@ from bench.core.vocabulary import Exit
 from bench.core.words import format_bytes, pluralize
 from bench.results.paired_baseline import is_paired
 from bench.results.store import Store
-from bench.results.unused_files import entries, in_use, remove_folder, size_of
+from bench.results.unused_files import in_use, remove_folder, size_of
+from bench.runtime.input_files import entries
 
 
 @cli.command(

@@ -10,7 +10,8 @@ from bench.core.errors import BenchError
 from bench.core.records import EvalRecord
 from bench.data.corrupted.arrays import MANIFEST, raw_entries, raw_manifest
 from bench.results.store import Store
-from bench.results.unused_files import REMOVED, TABLES, Inventory, entries, files_below, in_use, sort_run
+from bench.results.unused_files import REMOVED, TABLES, Inventory, files_below, in_use, sort_run
+from bench.runtime.input_files import entries
 
 IN_USE = "a process may be working in it"
 LINK = "it is a link, and the files behind it may not belong to this folder"

@@ -30,7 +30,7 @@ from bench.results.per_image import Sample, dump_samples, parse_samples
 from bench.results.record_counts import counts_problem, outcomes_problem
 from bench.results.record_files import R, check_identity, dump_record, parse_sealed, record_of
 from bench.runtime.files import file_sha, write_atomic, write_set
-from bench.runtime.input_files import exists, read_input
+from bench.runtime.input_files import entries, exists, read_input
 
 
 class Store:
@@ -158,7 +158,7 @@ class Store:
         An audit with an earlier AUDIT_VERSION is returned as a failed audit without findings, because its flags are
         unknown. Its run is not ranked until the audit is repeated.
         """
-        paths = sorted(self.run_folder(run_id).glob("audits/*.json"))
+        paths = _records_in(self.run_folder(run_id) / "audits")
         records = (self.read_audit(run_id, path.stem) or self._outdated_audit(run_id, path) for path in paths)
         return [record for record in records if record is not None]
 
@@ -192,7 +192,7 @@ class Store:
         return [run.run_id for run in self.runs() if self._has_outdated(run.run_id)]
 
     def _has_outdated(self, run_id: str) -> bool:
-        diagnosis, audits = self.diagnosis_path(run_id), self.run_folder(run_id).glob("audits/*.json")
+        diagnosis, audits = self.diagnosis_path(run_id), _records_in(self.run_folder(run_id) / "audits")
         outdated = exists(diagnosis) and _data(diagnosis).get("version") != DIAGNOSIS_VERSION
         return outdated or any(_data(path).get("version") != AUDIT_VERSION for path in audits)
 
@@ -252,13 +252,13 @@ class Store:
 
     def runs(self) -> list[RunRecord]:
         """Return all runs, sorted by id."""
-        folders = sorted(p.parent for p in self.root.glob("runs/*/run.json"))
-        names = [folder.name for folder in folders if not folder.name.startswith(".")]  # a run that is being removed
-        return [record for name in names if (record := self.read_run(name)) is not None]
+        names = [folder.name for folder in entries(self.root / "runs") if (folder / "run.json").exists()]
+        shown = (name for name in names if not name.startswith("."))  # not a run that is being removed
+        return [record for name in shown if (record := self.read_run(name)) is not None]
 
     def cells(self, run_id: str) -> list[EvalRecord]:
         """Return all cells of a run, sorted by id."""
-        paths = sorted(self.run_folder(run_id).glob("cells/*.json"))
+        paths = _records_in(self.run_folder(run_id) / "cells")
         return [record for path in paths if (record := self.read_cell(run_id, path.stem)) is not None]
 
     def find_run(self, name: str) -> RunRecord:
@@ -279,6 +279,10 @@ class Store:
             for r in matching
         )
         raise BenchError(f"{name!r} matches {len(matching)} runs: {several}; give the id, or model:variant:seed.")
+
+
+def _records_in(folder: Path) -> list[Path]:
+    return [path for path in entries(folder) if path.suffix == ".json"]
 
 
 def _read(kind: type[R], path: Path, *, version: int | None = None) -> R | None:

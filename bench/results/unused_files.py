@@ -23,7 +23,7 @@ from bench.core.words import pluralize
 from bench.results.store import Store
 from bench.runtime.claims import SUFFIX, file_system_time, is_running
 from bench.runtime.config_file import EVALUATE_FILE, RUN_FILE
-from bench.runtime.input_files import read_input
+from bench.runtime.input_files import entries, read_input
 
 LIVE_S = 600.0  # a process renews its claims more often than this
 TABLES = ("results.csv", "leaderboard.csv", "comparison.csv", "corruptions.csv", RUN_FILE, EVALUATE_FILE)
@@ -54,7 +54,7 @@ class Inventory:
         if is_young(path):
             self.young.append(path)
         else:
-            self.unused.append(Unused(path, path.lstat().st_size, reason))
+            self.unused.append(Unused(path, _size(path), reason))
 
     def add_other(self, path: Path) -> None:
         """Add a file that follows no rule for its folder: a temporary file of ours, or a file of the user."""
@@ -93,16 +93,6 @@ def in_use(folder: Path) -> bool:
     return any(path.name.endswith(SUFFIX) and is_young(path) for path in entries(folder / "claims"))
 
 
-def entries(folder: Path) -> list[Path]:
-    """Return the entries of a folder, sorted; none if it does not exist. Raises BenchError if it cannot be read."""
-    try:
-        return sorted(folder.iterdir())
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except OSError as error:
-        raise BenchError(f"cannot read {folder}: {error.strerror or error}.") from error
-
-
 def files_below(folder: Path) -> Iterator[Path]:
     """Yield everything in a folder and its subfolders except folders. Links to folders are not followed."""
     for path in entries(folder):
@@ -114,8 +104,16 @@ def files_below(folder: Path) -> Iterator[Path]:
 
 def size_of(folder: Path) -> tuple[int, int]:
     """Return the number of files in a folder and its subfolders, and their size in bytes."""
-    sizes = [path.lstat().st_size for path in files_below(folder)]
+    sizes = [_size(path) for path in files_below(folder)]
     return len(sizes), sum(sizes)
+
+
+def _size(path: Path) -> int:
+    """Return the size of a file in bytes; 0 if another process has just deleted it."""
+    try:
+        return path.lstat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def sort_run(found: Inventory, folder: Path, store: Store) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from pathlib import Path
 from typing import Any, NoReturn
@@ -18,6 +19,8 @@ from bench.leaderboard import write_tables as tables
 from bench.leaderboard.write_tables import write_tables
 from bench.planning.plan import RunPlan
 from bench.planning.resume import RunSummary
+from bench.results.shared_work import SharedWork
+from bench.runtime.claims import CLAIMS
 from bench.runtime.progress import Progress
 from bench.training import checkpoints
 from bench.training.checkpoints import train_run
@@ -85,3 +88,26 @@ def test_tables_of_a_slow_process_do_not_replace_those_of_a_later_one(
     write_tables(first.store)
     others[0].join()
     assert {row["seed"] for row in rows(tmp_path)} == {"0", "1"}
+
+
+@pytest.mark.parametrize("lost", ["weights.safetensors", "run.json", ""], ids=["weights", "record", "whole run"])
+def test_a_run_that_is_lost_during_the_command_is_trained_again(
+    tmp_path: Path, plugin: Path, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    """Otherwise the command would wait for ever for another process that does it."""
+    asked = job(tmp_path, plugin)
+    run = asked.plan[0]
+    folder, waits = asked.store.run_folder(run.train.run_id), [0]
+
+    def lose(*_: object) -> None:
+        waits[0] += 1
+        assert waits[0] == 1, "waits for work that nobody does"
+        other.__exit__(None, None, None)
+        shutil.rmtree(folder) if not lost else (folder / lost).unlink()
+
+    monkeypatch.setattr(SharedWork, "wait", lose)
+    other = CLAIMS.claim(folder / "claims", f"cells-{run.cells[-1].cell_id}")
+    assert other.__enter__()
+    summary = asked.execute(Progress())
+    assert (summary.trained, summary.bad, waits) == (2, [], [1])
+    assert asked.execute(Progress()).cached == len(run.cells)

@@ -75,9 +75,10 @@ def test_a_kill_leaves_no_description_of_other_contents(
             raise KeyboardInterrupt
         return replace(self, target)
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", killed)
-        write_set([(path, b"new") for path in places])
+        with pytest.raises(KeyboardInterrupt):
+            write_set([(path, b"new") for path in places])
     assert not places[-1].exists()
     assert {path.name for path in tmp_path.iterdir()} == {"outcomes", "images"}
     write_set([(path, b"new") for path in places])

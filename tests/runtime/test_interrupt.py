@@ -26,7 +26,9 @@ def test_durations(text: str, seconds: float) -> None:
     assert duration(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "2", "h", "2x", "0s", "-1h", "1.5h", "٢h", "2h30", "nan", "1e9h", "9" * 400 + "s", "1" * 5000 + "d"])
+@pytest.mark.parametrize(
+    "text", ["", "2", "h", "2x", "0s", "-1h", "1.5h", "٢h", "2h30", "nan", "1e9h", "9" * 400 + "s", "1" * 5000 + "d"]
+)
 def test_other_texts_are_no_durations(text: str) -> None:
     with pytest.raises(BenchError, match="no duration"):
         duration(text)
