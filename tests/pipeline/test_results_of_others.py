@@ -9,11 +9,14 @@ from typing import Any, NoReturn
 
 import pytest
 from tiny_runs import rows
+from torch import nn
 
-from bench import pipeline
+from bench import evaluate, pipeline
 from bench.config import RunConfig
 from bench.context import RunContext
-from bench.core.errors import CellFailure
+from bench.core.errors import BenchError, CellFailure
+from bench.core.specs import EvalSpec
+from bench.evaluation import run_cells
 from bench.job import Job
 from bench.leaderboard import write_tables as tables
 from bench.leaderboard.write_tables import write_tables
@@ -111,3 +114,21 @@ def test_a_run_that_is_lost_during_the_command_is_trained_again(
     summary = asked.execute(Progress())
     assert (summary.trained, summary.bad, waits) == (2, [], [1])
     assert asked.execute(Progress()).cached == len(run.cells)
+
+
+def test_an_evaluation_whose_run_is_deleted_is_no_success(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    claim_and_store, calls = run_cells._claim_and_store, [0]
+
+    def then_delete(spec: EvalSpec, *arguments: Any) -> Any:
+        records = claim_and_store(spec, *arguments)
+        calls[0] += 1
+        if calls[0] == 2:
+            shutil.rmtree(tmp_path / "runs")
+        return records
+
+    monkeypatch.setattr(run_cells, "_claim_and_store", then_delete)
+    with pytest.raises(BenchError, match=r"run [0-9a-f]+ was deleted from .* during this command"):
+        evaluate(
+            nn.Sequential(nn.Flatten(), nn.Linear(192, 10)), name="linear", dataset="digits", attacks=["fgsm"],
+            eps=["0.1"], limit=20, corruptions="none", audit="none", results=tmp_path,
+        )  # fmt: skip

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -235,13 +236,12 @@ def test_waiting_names_the_owner_after_a_while(
 
 
 def test_the_folder_of_a_claim_may_disappear(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    claim_of(tmp_path / "run/claims", 3, **machine(), pid=dead_process())
-    drop = claims.drop_abandoned
+    claim_of(tmp_path / "claims", 3, **machine(), pid=dead_process())
 
-    def and_remove(folder: Path) -> None:
-        drop(folder)
-        shutil.rmtree(tmp_path / "run", ignore_errors=True)
+    def gone(folder: Path) -> NoReturn:
+        shutil.rmtree(tmp_path / "claims")
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory")
 
-    monkeypatch.setattr(claims, "drop_abandoned", and_remove)
-    with Claims().claim(tmp_path / "run/claims", "work") as mine:
+    monkeypatch.setattr(Path, "iterdir", gone)
+    with Claims().claim(tmp_path / "claims", "work") as mine:
         assert mine
