@@ -53,16 +53,16 @@ class Claims:
     def claim(self, folder: Path, name: str) -> Iterator[bool]:
         """Claim the work ``name`` in ``folder`` while the block runs. Yield False if another owner has it.
 
-        Raises BenchError if the folder cannot be written.
+        Raises BenchError if the folder cannot be written, or if no thread can be started.
         """
         path = _acquire(folder, name)
         if path is None:
             yield False
             return
-        with self._lock:
-            self._held.add(path)
-            self._start_heartbeat()
         try:
+            with self._lock:
+                self._held.add(path)
+                self._start_heartbeat()
             yield True
         finally:
             with self._lock:
@@ -89,8 +89,12 @@ class Claims:
 
     def _start_heartbeat(self) -> None:
         if self._thread is None or not self._thread.is_alive():  # a forked process has no thread
-            self._thread = threading.Thread(target=self._beat, name="claims", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._beat, name="claims", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:
+                raise BenchError(f"cannot start the thread that renews claims: {error}; raise 'ulimit -u'.") from error
+            self._thread = thread
 
     def _beat(self) -> None:
         while True:

@@ -245,3 +245,17 @@ def test_the_folder_of_a_claim_may_disappear(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(Path, "iterdir", gone)
     with Claims().claim(tmp_path / "claims", "work") as mine:
         assert mine
+
+
+def test_a_claim_without_a_heartbeat_is_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(thread: threading.Thread) -> NoReturn:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with (
+            pytest.raises(BenchError, match="can't start new thread; raise 'ulimit -u'"),
+            Claims().claim(tmp_path, "work"),
+        ):
+            pass
+    assert is_free(tmp_path)
