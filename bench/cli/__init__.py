@@ -27,6 +27,11 @@ def invoke(arguments: list[str]) -> int:
     except BenchError as error:
         say(f"error: {error}")
         return Exit.USAGE
+    except OSError as error:
+        if error.filename is None:
+            raise
+        say(f"error: {error.filename}: {error.strerror or error}; check the disk and the folder, and try again.")
+        return Exit.USAGE
     except ImportError as error:
         problem = import_problem(error)
         if not problem:

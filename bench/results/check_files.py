@@ -16,8 +16,8 @@ from bench.core.records import EvalRecord, RunRecord
 from bench.core.sources import STORED_AS
 from bench.data.corrupted.arrays import MANIFEST, entries, raw_manifest
 from bench.results.store import Store
-from bench.results.unused_files import entries as entries_of
 from bench.runtime.files import file_sha
+from bench.runtime.input_files import entries as entries_of
 
 
 @dataclass
