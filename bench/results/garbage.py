@@ -10,7 +10,7 @@ from bench.core.errors import BenchError
 from bench.core.records import EvalRecord
 from bench.data.corrupted.arrays import MANIFEST, raw_entries, raw_manifest
 from bench.results.store import Store
-from bench.results.unused_files import REMOVED, TABLES, Inventory, entries, files_below, in_use, sort_run
+from bench.results.unused_files import KNOWN_FILES, REMOVED, Inventory, entries, files_below, in_use, sort_run
 
 IN_USE = "a process may be working in it"
 LINK = "it is a link, and the files behind it may not belong to this folder"
@@ -50,7 +50,7 @@ def _sort_root(found: Inventory, root: Path) -> None:
         elif path.name == "claims" and path.is_dir() and not path.is_symlink():
             for file in files_below(path):
                 found.add_other(file)
-        elif path.name not in ("runs", "corrupted", *TABLES):
+        elif path.name not in ("runs", "corrupted", *KNOWN_FILES):
             found.add_other(path)
 
 
