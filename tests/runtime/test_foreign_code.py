@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -88,3 +89,12 @@ def test_the_working_folder_is_restored(leave: Callable[[], Any], tmp_path: Path
     except ExitedError:
         pass
     assert Path.cwd() == tmp_path
+
+
+def test_a_thread_that_never_ends_does_not_keep_the_command(tmp_path: Path) -> None:
+    path = tmp_path / "plugin.py"
+    path.write_text("import threading, time\nthreading.Thread(target=time.sleep, args=(300,)).start()\n")
+    command = [sys.executable, "-m", "bench", "list", "recipes", "--plugin", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, bool(done.stdout)) == (0, True)
+    assert "a thread that a plug-in or a library has started still runs" in done.stderr
