@@ -39,9 +39,7 @@ def leave_threads(code: int) -> None:
     for thread in others:
         thread.join(max(0.0, end - time.monotonic()))
     if any(thread.is_alive() for thread in others):
-        say(
-            "warning: a thread that a plug-in or a library has started still runs and is ended; all results are stored."
-        )
+        say("warning: a thread of a plug-in or of a library still runs and is ended; all results are stored.")
         flush()
         os._exit(code)
 

@@ -97,4 +97,4 @@ def test_a_thread_that_never_ends_does_not_keep_the_command(tmp_path: Path) -> N
     command = [sys.executable, "-m", "bench", "list", "recipes", "--plugin", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert (done.returncode, bool(done.stdout)) == (0, True)
-    assert "a thread that a plug-in or a library has started still runs" in done.stderr
+    assert "a thread of a plug-in or of a library still runs" in done.stderr
