@@ -10,7 +10,7 @@ from bench.core.errors import BenchError
 from bench.core.records import EvalRecord
 from bench.data.corrupted.arrays import MANIFEST, raw_entries, raw_manifest
 from bench.results.store import Store
-from bench.results.unused_files import REMOVED, TABLES, Inventory, files_below, in_use, sort_run
+from bench.results.unused_files import KNOWN_FILES, REMOVED, Inventory, files_below, in_use, sort_run
 from bench.runtime.input_files import entries
 
 IN_USE = "a process may be working in it"
@@ -53,7 +53,7 @@ def _sort_root(found: Inventory, root: Path) -> None:
         elif path.name == "claims" and path.is_dir() and not path.is_symlink():
             for file in files_below(path):
                 found.add_other(file)
-        elif path.name not in ("runs", "corrupted", *TABLES):
+        elif path.name not in ("runs", "corrupted", *KNOWN_FILES):
             found.add_other(path)
 
 

@@ -74,16 +74,19 @@ class Store:
 
     def write_training(self, run_id: str, content: bytes) -> None:
         """Store the state of an unfinished training, so that it can be resumed."""
-        write_atomic(self.training_path(run_id), with_hash(content))
+        write_atomic(self.training_path(run_id), with_hash(content, run_id))
 
     def read_training(self, run_id: str) -> bytes | None:
         """Return the state of an interrupted training; None if not stored. Raises BenchError if it is damaged."""
         path = self.training_path(run_id)
         if not exists(path):
             return None
-        content = without_hash(read_input(path, WEIGHTS))
+        content = without_hash(read_input(path, WEIGHTS), run_id)
         if content is None:
-            raise BenchError(f"{path} is damaged: it does not end with its hash. Delete it to restart the training.")
+            raise BenchError(
+                f"{path} is damaged or belongs to another run: it does not end with its hash. Delete it to restart the "
+                "training."
+            )
         return content
 
     def drop_training(self, run_id: str) -> None:

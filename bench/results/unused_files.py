@@ -21,12 +21,13 @@ from bench.core.records import RunRecord
 from bench.core.strict_json import parse_json
 from bench.core.words import pluralize
 from bench.results.store import Store
+from bench.results.table_hashes import HASHES, TABLES
 from bench.runtime.claims import SUFFIX, file_system_time, is_running
 from bench.runtime.config_file import EVALUATE_FILE, RUN_FILE
 from bench.runtime.input_files import entries, read_input
 
 LIVE_S = 600.0  # a process renews its claims more often than this
-TABLES = ("results.csv", "leaderboard.csv", "comparison.csv", "corruptions.csv", RUN_FILE, EVALUATE_FILE)
+KNOWN_FILES = (*TABLES, HASHES, RUN_FILE, EVALUATE_FILE)
 REMOVED = ".removed-"  # prefix of a folder that is being deleted
 ENDED = "claim of a process that has ended"
 

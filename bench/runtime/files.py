@@ -138,5 +138,7 @@ def read_facts(content: bytes) -> dict[str, Any]:
     safetensors library reads headers only from files on disk.
     """
     length = int.from_bytes(content[:8], "little")
-    facts: dict[str, Any] = parse_json(parse_json(content[8 : 8 + length])["__metadata__"][FACTS])
+    facts = parse_json(parse_json(content[8 : 8 + length])["__metadata__"][FACTS])
+    if not isinstance(facts, dict):
+        raise TypeError(f"its facts are of type {type(facts).__name__}")
     return facts
