@@ -101,8 +101,8 @@ def _direction(gradient: Tensor, spec: AdversarySpec) -> Tensor:
     if spec.norm == "linf":
         return gradient.sign()
     flat = gradient.flatten(1)
-    scaled = flat / flat.abs().amax(1, keepdim=True)  # the square of a small gradient would be rounded to 0
-    unit = scaled / torch.linalg.vector_norm(scaled, dim=1, keepdim=True)
+    scaled: Tensor = flat / flat.abs().amax(1, keepdim=True)  # the square of a small gradient would be rounded to 0
+    unit: Tensor = scaled / torch.linalg.vector_norm(scaled, dim=1, keepdim=True)
     direction: Tensor = unit.nan_to_num(nan=0.0).view_as(gradient)
     return direction
 

@@ -48,11 +48,11 @@ def test_imagenet_warms_up_and_decays_as_published(epoch: int, body: float, outp
 def test_halving_is_torchs_step_scheduler_as_the_authors_call_it() -> None:
     """Their loop steps a StepLR(50, 0.5) after every epoch above 250."""
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
-    optimizer.step()
     scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size=50, gamma=0.5)
     rates = []
     for epoch in range(1, 801):
         rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
         if epoch > 250:
             scheduler.step()
     assert [halving_2024(epoch, Recipe(epochs=800, lr=1.0)) for epoch in range(1, 801)] == [(r, 1.0) for r in rates]
@@ -83,7 +83,7 @@ def test_the_output_layer_keeps_its_learning_rate(monkeypatch: pytest.MonkeyPatc
 
 
 def test_weight_decay_and_augmentation_reach_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    decays, batches = set(), []
+    decays, batches, statistics = set(), [], []
     real = torch.optim.AdamW.step
 
     def step(self: torch.optim.AdamW, *arguments: object) -> object:
@@ -92,14 +92,16 @@ def test_weight_decay_and_augmentation_reach_the_training(monkeypatch: pytest.Mo
 
     def seen(inputs: torch.Tensor, recipe: Recipe, **options: object) -> torch.Tensor:
         batches.append(recipe)
+        statistics.append((options["mean"], options["std"]))
         return augment(inputs, recipe, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(torch.optim.AdamW, "step", step)
     monkeypatch.setattr("bench.training.train.augment", seen)
-    trained(some_spec(weight_decay=0.25, crop_padding=1, horizontal_flip=True))
+    model = trained(some_spec(weight_decay=0.25, crop_padding=1, horizontal_flip=True))
     assert decays == {0.25}
     assert {(r.crop_padding, r.horizontal_flip) for r in batches} == {(1, True)}
     assert len(batches) == 3 * 2
+    assert all(mean is model.normalize.mean and std is model.normalize.std for mean, std in statistics)
 
 
 def test_the_penalty_reaches_the_training() -> None:
