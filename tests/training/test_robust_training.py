@@ -52,8 +52,11 @@ def test_combinations_are_trained_stored_attacked_and_compared(run: Callable[...
     }  # fmt: skip
     created = {record.run_id: record.created for record in records.values()}
     options = (*options[:-1], "pgd_at+lpc")
-    again = run("--variants", "lpc+pgd_at,trades+lpc", *options)
-    assert again.code == 0, again.err
+    again = run("--variants", "lpc+pgd_at,trades+lpc,spectral_norm+awp", *options, "--attacks", "fgsm,pgd")
+    assert again.code == 0, again.err  # the stored weights load, and are attacked
+    assert {row["variant"] for row in again.json["leaderboard"] if row["pgd-20@linf-0.1"] is not None} == {
+        "lpc+pgd_at", "lpc+trades", "awp+spectral_norm",
+    }  # fmt: skip
     assert created == {record.run_id: record.created for record in Store(tmp_path / "out").runs()}
 
 
