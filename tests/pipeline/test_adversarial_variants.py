@@ -15,7 +15,7 @@ from bench.results.outcomes import Outcomes
 from bench.results.results_csv import all_cells
 from bench.results.store import Store
 
-EPS = {"linf": "0.1", "l2": "0.5"}
+EPS = {"linf": "0.1", "l2": "1"}
 TRAINING = ("--models", "tiny", "--epochs", "40", "--train-limit", "1297")
 MEASURING = ("--attacks", "autoattack", "--limit", "100", "--attack-limit", "autoattack=100")
 QUICK = ("--corruptions", "none", "--audit", "none", "--no-diagnose")
@@ -56,7 +56,9 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_it_beats_the_baseline(bench: Callable[..., Any], plugin: Path, results: Path, variant: str, norm: str) -> None:
     """McNemar's exact test on the images that only one of both classifies correctly, p < 0.01.
 
-    Seen on 100 images, in percent: SEEN.
+    Seen on 100 images, in percent, linf: baseline 37, trades and fast_at 75 and 76, awp 78, pgd_at 79, lpc+pgd_at 75,
+    lpc+trades 79. mart 77, lin_pen+pgd_at 74. l2: baseline 25, pgd_at_l2 64,
+    awp_l2 60.
     """
     call = partial(bench, "run", "--plugin", plugin)
     baseline, robust = (outcomes_of(call, results, name, norm) for name in ("baseline", variant))
