@@ -274,6 +274,11 @@ class NetworkConfig(Config):
         group=NETWORKS, metavar="FILE.py:FACTORY", help="function that returns a module, instead of a file"
     )
 
+    def __post_init__(self) -> None:
+        """Convert and check every value. A combination of variants gets the name with which tables show it."""
+        super().__post_init__()
+        object.__setattr__(self, "variant", shown_name(self.variant))
+
     @property
     def title(self) -> str:
         """Name of the network for users: ``name:variant:seed``."""

@@ -22,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -58,8 +59,15 @@ def make_folder(root: Path, count: int, side: int) -> None:
         os.link(sources / f"{number % DISTINCT}.jpg", root / split / name / f"{number:06d}.jpg")
 
 
-def ours(folder: Path, count: int, size: int, workers: int, batch_size: int) -> float:
-    """Return the images per second of our loader for ``count`` training images."""
+class Speed(NamedTuple):
+    """Speed of a loader, and the time until it could start."""
+
+    per_second: float
+    opening_s: float  # listing, hashing and checking the files
+
+
+def ours(folder: Path, count: int, size: int, workers: int, batch_size: int) -> Speed:
+    """Measure our loader on ``count`` training images."""
     import torch
 
     from bench.core.specs import Fitting
@@ -67,21 +75,22 @@ def ours(folder: Path, count: int, size: int, workers: int, batch_size: int) -> 
     from bench.data.streaming import StreamedImages
     from bench.data.tensors import load_images
 
-    request = DataRequest(folder, fitting=Fitting(size=size, crop_pct=CROP_PCT))
+    request, opening = DataRequest(folder, fitting=Fitting(size=size, crop_pct=CROP_PCT)), time.perf_counter()
     images = load_images(load_dataset("imagefolder", request).train, None, dataset="benchmark", workers=workers)
     if not isinstance(images, StreamedImages):
         raise SystemExit(f"{len(images)} images are held in memory; give more --images.")
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:count]
     start = time.perf_counter()
     n = sum(len(labels) for _, labels in images.batches(order.split(batch_size), torch.device("cpu")))
-    return n / (time.perf_counter() - start)
+    return Speed(n / (time.perf_counter() - start), start - opening)
 
 
-def timms(folder: Path, count: int, size: int, workers: int, batch_size: int) -> float:
-    """Return the images per second of timm's loader, with the same resizing and without normalisation."""
+def timms(folder: Path, count: int, size: int, workers: int, batch_size: int) -> Speed:
+    """Measure timm's loader with the same resizing, the same images and no normalisation."""
     import torch
     from timm.data import ImageDataset, create_loader
 
+    opening = time.perf_counter()
     data = ImageDataset(str(folder / "train"))
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[:count]
     data.reader.samples = [data.reader.samples[i] for i in order.tolist()]
@@ -99,7 +108,7 @@ def timms(folder: Path, count: int, size: int, workers: int, batch_size: int) ->
     )
     start = time.perf_counter()
     n = sum(len(labels) for _, labels in loader)
-    return float(n / (time.perf_counter() - start))
+    return Speed(n / (time.perf_counter() - start), start - opening)
 
 
 LOADERS = {"bench": ours, "timm": timms}
@@ -174,10 +183,11 @@ def main() -> None:
     parser.add_argument("--loader", choices=tuple(LOADERS), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.loader:
-        rate = LOADERS[given.loader](given.folder, given.per_round, given.size, given.workers, given.batch_size)
-        print(json.dumps(rate))
+        found = LOADERS[given.loader](given.folder, given.per_round, given.size, given.workers, given.batch_size)
+        print(json.dumps(found))
         return
     with tempfile.TemporaryDirectory() as place:
+        os.environ["XDG_CACHE_HOME"] = place  # of remembered hashes
         folder = given.folder or Path(place) / "images"
         if not folder.exists():
             make_folder(folder, given.images, given.side)
@@ -196,7 +206,7 @@ def measure(given: argparse.Namespace, folder: Path, place: Path) -> Iterator[tu
     yield "machine", f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}", ""
     base = imports()
     yield "memory of the imported libraries", f"{base:.2f} GiB", ""
-    rates: dict[str, list[float]] = {name: [] for name in LOADERS}
+    speeds: dict[str, list[Speed]] = {name: [] for name in LOADERS}
     peaks: dict[str, list[float]] = {name: [] for name in LOADERS}
     options = [
         f"--{name}={getattr(given, name.replace('-', '_'))}" for name in ("per-round", "size", "workers", "batch-size")
@@ -205,13 +215,15 @@ def measure(given: argparse.Namespace, folder: Path, place: Path) -> Iterator[tu
         for name in LOADERS:
             command = [sys.executable, __file__, f"--loader={name}", f"--folder={folder}", *options]
             output, peak = watched(command)
-            rates[name].append(json.loads(output))
+            speeds[name].append(Speed(*json.loads(output)))
             peaks[name].append(peak)
     if given.rounds:
-        medians = {name: statistics.median(of_name) for name, of_name in rates.items()}
-        for name in LOADERS:
-            each = ", ".join(f"{rate:.0f}" for rate in rates[name])
+        medians = {name: statistics.median(s.per_second for s in of_name) for name, of_name in speeds.items()}
+        for name, of_name in speeds.items():
+            each = ", ".join(f"{speed.per_second:.0f}" for speed in of_name)
             yield f"{name}: images per second", f"{medians[name]:.0f} ({each})", ""
+            opening = ", ".join(f"{speed.opening_s:.1f}" for speed in of_name)
+            yield f"{name}: seconds before the first image, first and later", opening, ""
             yield f"{name}: peak memory of the loader", f"{max(peaks[name]):.2f} GiB", ""
         share = medians["bench"] / medians["timm"]
         yield "bench / timm", f"{share:.2f}", f"at least {GOAL_SHARE}: {'met' if share >= GOAL_SHARE else 'missed'}"

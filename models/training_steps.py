@@ -51,8 +51,10 @@ class StepContext:
     compute: Callable[[Tensor, Tensor], Batch]  # images and labels to all tensors of a forward pass
     random: ImageRandom
     last: Batch | None = field(default=None, init=False)  # the last forward pass; its accuracy and margin are recorded
-    _perturbed: list[Tensor] = field(default_factory=list, init=False)  # results of ``attack``, in order
-    _n_attacks: int = field(default=0, init=False)  # calls of ``attack`` since the last ``rewind``
+
+    def __post_init__(self) -> None:
+        self._perturbed: list[Tensor] = []  # results of ``attack``, in order
+        self._n_attacks = 0  # calls of ``attack`` since the last ``rewind``
 
     def forward(self, images: Tensor) -> Batch:
         """Run the model on ``images`` (B, 3, S, S), in the precision of the training, and keep the result as last."""

@@ -131,4 +131,4 @@ _register(
     VariantSpec(adversary=AdversarySpec(), ema=ADVERSARIAL_EMA),
 )
 
-from bench.models import rival_variants, robust_variants  # noqa: E402, F401 - register their variants, which need those above
+from bench.models import rival_variants, robust_variants  # noqa: E402, F401 - register variants in the registry above

@@ -40,6 +40,7 @@ def short_id(value: Any) -> str:
     return text_part(fingerprint(value), ID_LENGTH)
 
 
+LATER_RECIPE_FIELDS = ("optimizer", "momentum", "ema", "noise_space", "init")
 LATER_VARIANT_FIELDS = (
     "training_step", "step_weight", "weight_perturbation", "noise", "noise_share", "spectral_norm",
     "ema",
@@ -225,7 +226,7 @@ class TrainSpec(Strict):
         _forget_defaults(content["variant_spec"], VariantSpec, LATER_VARIANT_FIELDS)
         if self.variant_spec.adversary is not None:
             _forget_defaults(content["variant_spec"]["adversary"], AdversarySpec, ("start", "projected"))
-        _forget_defaults(content["recipe"], Recipe, ("optimizer", "momentum", "ema", "noise_space", "init"))
+        _forget_defaults(content["recipe"], Recipe, LATER_RECIPE_FIELDS)
         return short_id(content)
 
 

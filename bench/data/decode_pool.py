@@ -85,8 +85,8 @@ class DecodePool:
 
     @property
     def is_open(self) -> bool:
-        """True until the pool is closed."""
-        return bool(self._workers)
+        """True if the pool belongs to this process, not to its parent, and no worker has ended."""
+        return self.owner == os.getpid() and bool(self._workers) and all(w.poll() is None for w in self._workers)
 
     def __len__(self) -> int:
         return len(self._workers)
@@ -208,7 +208,7 @@ def borrowed(workers: int, image_bytes: int) -> Iterator[tuple[DecodePool, Layou
     layout = Layout.of(image_bytes, count)
     size = max(AHEAD_BYTES, layout.slots * layout.slot_bytes)
     with _LOCK:
-        _IDLE[:] = [pool for pool in _IDLE if pool.is_open and pool.owner == os.getpid()]  # a forked process has none
+        _drop_closed()
         fitting = [pool for pool in _IDLE if len(pool) == count and pool.size >= size]
         pool = fitting[0] if fitting else DecodePool(count, size)
         if fitting:
@@ -218,9 +218,19 @@ def borrowed(workers: int, image_bytes: int) -> Iterator[tuple[DecodePool, Layou
     try:
         yield pool, layout
     finally:
-        if pool.is_open:
-            with _LOCK:
-                _IDLE.append(pool)
+        with _LOCK:
+            _IDLE.append(pool)
+            _drop_closed()
+
+
+def _drop_closed() -> None:
+    """Forget the idle pools that are closed, that have lost a worker, or that belong to the parent of this process."""
+    for pool in [pool for pool in _IDLE if not pool.is_open]:
+        _IDLE.remove(pool)
+        if pool in _ALL:
+            _ALL.remove(pool)
+        if pool.owner == os.getpid():
+            pool.close()
 
 
 @atexit.register

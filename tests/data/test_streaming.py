@@ -198,6 +198,7 @@ def test_signals_do_not_reach_the_workers(files: list[Path]) -> None:
 
 @pytest.mark.usefixtures("small")
 def test_an_interrupt_while_waiting_ends_the_workers(files: list[Path]) -> None:
+    decode_pool.close_all()  # no idle workers, which would stay suspended
     images = streamed(files)
     batches = images.batches(torch.arange(COUNT).split(10), CPU)
     next(batches)
@@ -219,7 +220,7 @@ def test_a_worker_that_is_killed_is_an_error_and_new_ones_start(files: list[Path
     images = streamed(files)
     batches = images.batches(torch.arange(COUNT).repeat(40).split(10), CPU)
     next(batches)
-    for worker in workers():
+    for worker in workers():  # also the idle ones
         os.kill(worker, signal.SIGKILL)
     with pytest.raises(BenchError, match="ended unexpectedly"):
         list(batches)

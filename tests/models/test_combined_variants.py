@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
-from bench.config import RunConfig, TableConfig
+from bench.config import NetworkConfig, RunConfig, TableConfig
 from bench.core.errors import BenchError
-from bench.core.specs import AdversarySpec, VariantSpec
+from bench.core.specs import AdversarySpec, DataSpec, ModelSpec, Recipe, TrainSpec, VariantSpec, short_id
 from bench.models.variants import VARIANTS, VariantEntry, has_collapse_penalty
 from bench.planning.plan import make_plan
 from bench.planning.request import make_request
@@ -90,9 +92,49 @@ def test_wildcards_stand_for_parts() -> None:
         VARIANTS.expand("lpc*+lpc")
 
 
-def test_the_reference_of_a_comparison_is_found_in_any_order() -> None:
+def test_names_of_users_are_accepted_in_any_order() -> None:
+    assert NetworkConfig(checkpoint="a.pt", variant="pgd_at+lpc").variant == "lpc+pgd_at"  # type: ignore[arg-type]
     assert TableConfig(against="pgd_at+lpc").against == "lpc+pgd_at"
     assert TableConfig(against="z+a").against == "z+a"  # not ours: a network that was trained elsewhere
+
+
+def test_they_are_listed(bench: Callable[..., Any]) -> None:
+    """With the summaries of their parts."""
+    (row,) = json.loads(bench("list", "variants", "lpc+[p]gd_at", "--json").out)
+    assert row["name"] == "lpc+pgd_at"
+    assert row["summary"].startswith("lpc: latent point collapse")
+    assert "pgd_at: adversarial training" in row["summary"]
+
+
+def test_new_fields_at_their_defaults_do_not_change_ids() -> None:
+    """The id of a training is that of its definition without the fields that were added later."""
+    adversary = AdversarySpec(eps=0.1)
+    spec = TrainSpec(
+        data=DataSpec(name="d", train_sha="", num_classes=3, image_size=4), model=ModelSpec(name="m"), variant="v",
+        variant_spec=VariantSpec(adversary=adversary), recipe=Recipe(epochs=1), seed=0,
+    )  # fmt: skip
+    earlier = dataclasses.asdict(spec)
+    del earlier["data"]["sampling"], earlier["model"]["mean"], earlier["model"]["std"]
+    kept = {
+        "variant_spec": (
+            "head", "latent_dim", "criterion", "penalty", "schedule", "gamma", "balance_dim", "term", "term_weight",
+            "weight_decay", "adversary", "code_sha",
+        ),
+        "recipe": (
+            "epochs", "batch_size", "lr", "lr_schedule", "weight_decay", "activation", "horizontal_flip",
+            "crop_padding", "crop_fill", "resized_crop", "precision", "noise",
+        ),
+    }  # fmt: skip
+    earlier |= {part: {name: earlier[part][name] for name in names} for part, names in kept.items()}
+    earlier["variant_spec"]["adversary"] = {"norm": "linf", "eps": 0.1, "steps": 10, "step_size": 0.25}
+    assert spec.run_id == short_id(earlier)
+    changed = (
+        {"noise": 0.1}, {"noise_share": 0.5}, {"spectral_norm": True}, {"weight_perturbation": 0.1},
+        {"adversary": dataclasses.replace(adversary, start=2.0)},
+        {"adversary": dataclasses.replace(adversary, projected=False)},
+    )  # fmt: skip
+    variants = [dataclasses.replace(spec.variant_spec, **fields) for fields in changed]  # type: ignore[arg-type]
+    assert len({dataclasses.replace(spec, variant_spec=v).run_id for v in variants} - {spec.run_id}) == len(changed)
 
 
 @pytest.fixture

@@ -19,7 +19,16 @@ from timm.models import get_pretrained_cfg
 from bench.config import RunConfig
 from bench.context import RunContext
 from bench.core.seals import sealed
-from bench.core.specs import DataSpec, ModelSpec, Recipe, TrainSpec, VariantSpec, fingerprint
+from bench.core.specs import (
+    LATER_RECIPE_FIELDS,
+    LATER_VARIANT_FIELDS,
+    DataSpec,
+    ModelSpec,
+    Recipe,
+    TrainSpec,
+    VariantSpec,
+    fingerprint,
+)
 from bench.evaluation.load_run import reopen_trained
 from bench.models.registry import pretrained_moments
 from bench.planning.plan import make_plan
@@ -137,7 +146,7 @@ def test_the_identity_knows_the_normalisation_and_is_else_what_it_was() -> None:
     from dataclasses import asdict
 
     data = {name: value for name, value in vars(spec.data).items() if name != "sampling"}
-    later = {"variant_spec": ("training_step", "step_weight", "ema"), "recipe": ("optimizer", "momentum", "ema")}
+    later = {"variant_spec": LATER_VARIANT_FIELDS, "recipe": LATER_RECIPE_FIELDS}
     parts = {part: {k: v for k, v in asdict(spec)[part].items() if k not in names} for part, names in later.items()}
     assert spec.run_id == fingerprint({**asdict(spec), **parts, "model": before, "data": data})[:12]
     changed = (
