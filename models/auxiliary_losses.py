@@ -144,7 +144,7 @@ class BatchNC1(nn.Module):
 class LogitSqueezing(nn.Module):
     r"""Logit squeezing:  (1/B) Σ_i ‖o_i‖₂, the mean Euclidean length of the logits.
 
-    Source: Kannan et al. 2018, arXiv 1803.06373, in the form of the authors' TensorFlow code, with lengths that are not
+    Source: Kannan et al. 2018, arXiv 1803.06373, in the form of the code of Mosbach et al. 2018, with lengths that are not
     squared. Mosbach et al. (arXiv 1810.12042) use the same form.
     """
 
