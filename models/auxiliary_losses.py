@@ -144,8 +144,8 @@ class BatchNC1(nn.Module):
 class LogitSqueezing(nn.Module):
     r"""Logit squeezing:  (1/B) Σ_i ‖o_i‖₂, the mean Euclidean length of the logits.
 
-    Source: Kannan et al. 2018, arXiv 1803.06373, in the form of the code of Mosbach et al. 2018, with lengths that are not
-    squared. Mosbach et al. (arXiv 1810.12042) use the same form.
+    Source: Kannan et al. 2018, arXiv 1803.06373. The lengths are not squared, as in the code of Mosbach et al., arXiv
+    1810.12042.
     """
 
     def forward(self, batch: Batch) -> Tensor:
