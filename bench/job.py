@@ -15,6 +15,7 @@ from bench.data.split import Dataset
 from bench.diagnostics.registry import plugin_codes
 from bench.leaderboard.write_tables import check_reference
 from bench.planning.plan import Request, RunPlan, make_plan
+from bench.planning.recipes import PAPER
 from bench.planning.request import make_request
 from bench.planning.resume import RunSummary, is_audited, is_diagnosed, pending_cells
 from bench.results.store import Store
@@ -52,7 +53,7 @@ class Job:
         stored = store.runs()
         request, dataset = make_request(config, known_models={run.model for run in stored})
         check_reference(config.against, {*request.variants, *(run.variant for run in stored)})
-        if config.train_precision == "auto":
+        if config.train_precision == "auto" and not config.recipe.startswith(PAPER):  # published: float32
             request = _with_chosen_precisions(request, dataset, config)
         return cls(config=config, request=request, plan=make_plan(request), dataset=dataset, store=store)
 

@@ -104,7 +104,7 @@ class CenterLoss(nn.Module):
     @torch.no_grad()
     def _update_centres(self, difference: Tensor, labels: Tensor) -> None:
         pull = torch.zeros_like(self.centres).index_add_(0, labels, difference.to(self.centres))
-        count = torch.bincount(labels, minlength=len(self.centres)).to(pull)
+        count = pull.new_zeros(len(pull)).index_add_(0, labels, pull.new_ones(len(labels)))
         self.centres = self.centres + CENTRE_RATE * pull / (1 + count[:, None])
 
 
@@ -136,15 +136,16 @@ class BatchNC1(nn.Module):
         ridge = (NC1_RIDGE * gram.trace() / n_present).clamp(min=NC1_FLOOR)
         eye = torch.eye(self.num_classes, dtype=z.dtype, device=z.device)
         projected = (z - means[batch.labels]) @ centred.T  # (B, K)
-        coordinates: Tensor = torch.linalg.solve(gram + ridge * eye, projected.T)
+        # solve_ex does not wait for the device, as solve does to check for a singular matrix.
+        coordinates: Tensor = torch.linalg.solve_ex(gram + ridge * eye, projected.T).result
         return coordinates.square().sum() / (len(z) - n_present).clamp(min=1)
 
 
 class LogitSqueezing(nn.Module):
     r"""Logit squeezing:  (1/B) Σ_i ‖o_i‖₂, the mean Euclidean length of the logits.
 
-    Source: Kannan et al. 2018, arXiv 1803.06373, in the form of the authors' TensorFlow code, with lengths that are not
-    squared. Mosbach et al. (arXiv 1810.12042) use the same form.
+    Source: Kannan et al. 2018, arXiv 1803.06373. The lengths are not squared, as in the code of Mosbach et al., arXiv
+    1810.12042.
     """
 
     def forward(self, batch: Batch) -> Tensor:

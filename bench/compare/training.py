@@ -32,7 +32,7 @@ def training_of(run: RunRecord) -> Training | None:
     """Return the training of a stored run; None for a network that was trained elsewhere, or from loaded weights.
 
     A run followed a recipe if all its settings are equal to those of the recipe, except the learning rate, which the
-    authors chose from a sweep. A run on a part of the training images followed no recipe.
+    authors chose from a sweep, and the precision. A run on a part of the training images followed no recipe.
     """
     spec = run.spec
     if spec is None or spec.model.pretrained or spec.model.checkpoint_sha is not None:
@@ -45,8 +45,9 @@ def _followed(spec: TrainSpec, entry: RecipeEntry) -> bool:
     if entry.recipe is None or spec.data.train_limit is not None:
         return False
     same_gamma = spec.variant_spec.schedule in (*OWN_SCHEDULES, entry.schedule)
-    return same_gamma and _without_rate(spec.recipe) == _without_rate(entry.recipe)
+    return same_gamma and _compared(spec.recipe) == _compared(entry.recipe)
 
 
-def _without_rate(recipe: Recipe) -> Recipe:
-    return dataclasses.replace(recipe, lr=0.0)
+def _compared(recipe: Recipe) -> Recipe:
+    """Return ``recipe`` without the settings that may differ."""
+    return dataclasses.replace(recipe, lr=0.0, precision="fp32")

@@ -3,7 +3,7 @@
 The code for arXiv 2310.08224 (November 2024 and November 2025) replaces two choices of Papyan et al. 2020. μ_c is the
 mean of the images *predicted* as class c, misclassified images included, and μ_G is the mean of all images. The values
 are the same as those of :mod:`bench.diagnostics.collapse` if all predictions are correct and all classes have equally
-many images. Otherwise they are lower: a misclassified image lies in the cluster of its predicted class, where it adds
+many images. Otherwise NC1 is lower: a misclassified image lies in the cluster of its predicted class, where it adds
 little variability, and far from the mean of its true class. Compare published values with these, and use the values by
 true label to judge collapse.
 

@@ -34,6 +34,8 @@ _HEAD = (
     "configurations of the authors, November 2025, for arXiv 2310.08224; lr is a value of their sweep 1, 2, 4, 8 e-4"
 )
 
+_REST = "; unlike in the authors' code, an incomplete last batch is dropped"
+
 RECIPES.register(
     "short",
     RecipeEntry(
@@ -86,7 +88,7 @@ for _name, _network in (("cifar10", "resnet18"), ("cifar100", "resnet50")):
     RECIPES.register(
         f"paper-{_name}",
         RecipeEntry(
-            summary=f"published for {_name} with {_network}: 1000 epochs, γ to 1e6 in two phases",
+            summary=f"published for {_name} with {_network}: 1000 epochs, γ to 1e6 in two phases{_REST}",
             source=_HEAD,
             schedule="paper_cifar",
             recipe=_CIFAR,
@@ -98,7 +100,7 @@ RECIPES.register(
     RecipeEntry(
         summary=(
             "published for ImageNet: 200 epochs, γ to 1e6 in two phases, layers twice as wide; the authors' WRN-50-2 "
-            "has 268 M parameters, four times those of timm's wide_resnet50_2, and no network of timm equals it"
+            f"has 268 M parameters, four times those of timm's wide_resnet50_2, and no network of timm equals it{_REST}"
         ),
         source="configurations of the authors, November 2025; lr is a value of their sweep 5e-5, 1e-4, 1e-3",
         schedule="paper_imagenet",
@@ -133,7 +135,8 @@ for _name, _dataset, _network, _growth, _widths in (
         RecipeEntry(
             summary=(
                 f"published in 2024 for {_dataset} with {_network}: 800 epochs, rate halved after epoch 300 and every "
-                f"50 epochs from then on, γ {_growth}, layers of {', '.join(map(str, _widths))}, flips, crops and noise"
+                f"50 epochs from then on, γ {_growth}, layers of {_widths[0]} (narrow {_widths[1]}, wide "
+                f"{_widths[2]}), flips, crops and noise{_REST}"
             ),
             source=_SOURCE_2024,
             schedule="paper_2024_svhn" if _name == "paper-svhn" else "paper_2024_cifar",

@@ -49,6 +49,7 @@ def test_a_run_follows_the_recipe_that_it_was_planned_with() -> None:
     assert followed(paper_run("paper-svhn")) == {"paper-svhn"}
     assert followed(paper_run(variant="baseline")) == {"paper-cifar10-2024", "paper-cifar100-2024", "paper-svhn"}
     assert "paper-cifar10-2024" in followed(paper_run(settings={"lr": 8e-4})), "the rate was chosen from a sweep"
+    assert "paper-cifar10-2024" in followed(paper_run(settings={"precision": "bf16"}))
 
 
 @pytest.mark.parametrize(

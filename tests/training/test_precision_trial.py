@@ -84,10 +84,10 @@ def test_a_trial_measures_both_types_and_leaves_the_generator() -> None:
 def test_only_long_trainings_are_tried(trials: list[Case], tmp_path: Path) -> None:
     """1297 digits in batches of 32: 7 epochs have 280 steps."""
 
-    def planned(epochs: int, precision: str = "auto") -> str:
+    def planned(epochs: int, precision: str = "auto", recipe: str = "auto") -> str:
         config = RunConfig(
             models=("resnet10t",), epochs=epochs, train_precision=precision, results=tmp_path, corruptions=("none",),
-            attacks=("none",),
+            attacks=("none",), recipe=recipe,
         )  # fmt: skip
         return Job.of(config).plan[0].train.recipe.precision
 
@@ -95,4 +95,5 @@ def test_only_long_trainings_are_tried(trials: list[Case], tmp_path: Path) -> No
     assert not trials
     assert planned(8) == "bf16"
     assert planned(8, "fp32") == "fp32"
+    assert planned(800, recipe="paper-svhn") == "fp32"  # as the authors
     assert len(trials) == 1
