@@ -56,9 +56,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_it_beats_the_baseline(bench: Callable[..., Any], plugin: Path, results: Path, variant: str, norm: str) -> None:
     """McNemar's exact test on the images that only one of both classifies correctly, p < 0.01.
 
-    Seen on 100 images, in percent, linf: baseline 37, trades and fast_at 75 and 76, awp 78, pgd_at 79, lpc+pgd_at 75,
-    lpc+trades 79. mart 77, lin_pen+pgd_at 74. l2: baseline 25, pgd_at_l2 64,
-    awp_l2 60.
+    Seen on 100 images, in percent. linf: baseline 37, pgd_at 79, trades 75, mart 77, fast_at 76, awp 78, lpc+pgd_at 75,
+    lin_pen+pgd_at 74, lpc+trades 79. l2: baseline 25, pgd_at_l2 64, awp_l2 60.
     """
     call = partial(bench, "run", "--plugin", plugin)
     baseline, robust = (outcomes_of(call, results, name, norm) for name in ("baseline", variant))
