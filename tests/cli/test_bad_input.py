@@ -168,6 +168,13 @@ def test_bad_config(bench: Bench, tmp_path: Path, content: str, sentence: str) -
     assert (outcome.code, sentence in outcome.err) == (2, True)
 
 
+def test_a_dry_run_refuses_the_results_path_that_the_run_refuses(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("content")
+    for more in ((), ("--dry-run",)):
+        outcome = bench("run", "--models", "resnet18", "--results", tmp_path / "file", *more)
+        assert (outcome.code, "is a file; name a folder" in outcome.err, outcome.out) == (2, True, "")
+
+
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
