@@ -19,6 +19,7 @@ MISTAKES = [
     (["--models", "resnet81"], "unknown model 'resnet81'; did you mean 'resnet18'"),
     (["--models", "zz*"], "no model matches 'zz*'"),
     (["--models", ""], "no model given"),
+    (["--recipe", "longer"], "paper-imagenet, paper-svhn, short and paper."),
     (["--variants", "lcp"], "unknown variant 'lcp'; did you mean 'lpc'?"),
     (["--attacks", "fgms"], "unknown attack 'fgms'; did you mean 'fgsm'?"),
     (["--attacks", "pgd20"], "did you mean 'pgd-20'"),
