@@ -22,6 +22,7 @@ from bench.runtime.input_files import described, open_input, resolved, status_of
 from bench.runtime.processes import is_abandoned, owner_token
 
 PREFIX = 100  # characters of the file's name in the name of its temporary file
+FULL = (errno.ENOSPC, errno.EDQUOT)  # errors of a full disk, and of a full quota
 _TEMPORARY = re.compile(r"\.(?P<owner>[0-9a-f]+-\d+-\d+)\.[^.]*\.tmp$")
 
 
@@ -55,7 +56,7 @@ def write_set(files: Sequence[tuple[Path, bytes]]) -> None:
             temporary.replace(path)
             staged.pop(0)
     except OSError as error:
-        raise _not_writable(path, error.strerror or str(error)) from error
+        raise _not_writable(path, error.strerror or str(error), error.errno) from error
     finally:
         for temporary, _ in staged:
             with suppress(OSError):
@@ -98,7 +99,7 @@ def check_writable(folder: Path, option: str = "--results") -> None:
         with tempfile.TemporaryFile(dir=folder) as probe:
             probe.write(b"written")
     except OSError as error:
-        raise _not_writable(folder, error.strerror or str(error)) from error
+        raise _not_writable(folder, error.strerror or str(error), error.errno) from error
     drop_abandoned(folder)
 
 
@@ -125,8 +126,9 @@ def _check_is_folder(folder: Path, option: str) -> None:
         raise BenchError(f"{option} {shown(folder)} is {described(status.st_mode)}; name a folder.")
 
 
-def _not_writable(path: Path, reason: str) -> BenchError:
-    return BenchError(f"cannot write {shown(path)}: {reason}; earlier results are unchanged.")
+def _not_writable(path: Path, reason: str, code: int | None = None) -> BenchError:
+    way_out = " Free space, then run the command again." if code in FULL else ""
+    return BenchError(f"cannot write {shown(path)}: {reason}; earlier results are unchanged.{way_out}")
 
 
 def drop_abandoned(folder: Path) -> None:

@@ -113,7 +113,9 @@ def test_a_full_disk_changes_no_file_of_a_set(tmp_path: Path, monkeypatch: pytes
             raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(BenchError, match="record: No space left on device; earlier results are unchanged"):
+    with pytest.raises(
+        BenchError, match=r"record: No space left on device; earlier results are unchanged\. Free space"
+    ):
         write_set([(path, b"new") for path in places])
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"outcomes": b"old", "record": b"old"}
 
