@@ -170,7 +170,7 @@ class _Call:
         counting, prepared = _with_counters(cell_input, self.attack, self.stage, stats)
         journal = cell_input.journal
         journal.counters, journal.stats = counting, stats
-        journal.messages = Captured()
+        journal.messages, journal.on_resumed = Captured(), self.stage.resume
         own = _has_own_searches(entry)
         stored = None if own else journal.begin()
         if stored is not None and stored.tensors["adversarials"].shape != self.inputs.shape:

@@ -84,12 +84,14 @@ def train(
     rates = LR_SCHEDULES.get(spec.recipe.lr_schedule)
     total = spec.recipe.epochs * len(images)
     with progress.stage("train", total=total, unit="images") as stage, own_generators(device):
-        stage.advance(len(state.history) * len(images))
+        done = len(state.history) * len(images) + state.epoch.n_images
+        stage.resume(done)
         for epoch in range(len(state.history) + 1, spec.recipe.epochs + 1):
             lr = rates(epoch, spec.recipe)
             state.optimizer.param_groups[BODY]["lr"], state.optimizer.param_groups[OUTPUT]["lr"] = lr
             _train_epoch(model, images, spec, objective, state, epoch, device, after_batch)
-            stage.advance(len(images), accuracy=state.history[-1].accuracy)
+            stage.advance(epoch * len(images) - done, accuracy=state.history[-1].accuracy)
+            done = epoch * len(images)
     model.to(memory_format=torch.contiguous_format)  # evaluate in the same layout as after loading the stored weights
     return state.history
 
