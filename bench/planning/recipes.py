@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from bench.core.errors import BenchError
+from bench.core.errors import BenchError, unknown_name
 from bench.core.registry import Registry
 from bench.core.specs import AdversarySpec, Norm, Recipe, VariantSpec
 from bench.models.variants import NARROW, RECIPE, WIDE, WIDTH
@@ -159,6 +159,8 @@ def find_recipe(name: str, dataset: str) -> RecipeEntry:
                 "of these recipes, for example --recipe paper-cifar10."
             )
         name = PUBLISHED_FOR[dataset]
+    if name not in RECIPES:
+        raise unknown_name("recipe", name, [*RECIPES, PAPER])
     return RECIPES.get(name)
 
 

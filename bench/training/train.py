@@ -101,10 +101,12 @@ def train(
     images = images.on(device)
     total = spec.recipe.epochs * len(images)
     with progress.stage("train", total=total, unit="images") as stage, own_generators(device):
-        stage.advance(len(state.history) * len(images))
+        done = len(state.history) * len(images) + state.epoch.n_images
+        stage.resume(done)
         for epoch in range(len(state.history) + 1, spec.recipe.epochs + 1):
             _train_epoch(model, images, spec, objective, state, epoch, device, after_batch)
-            stage.advance(len(images), accuracy=state.history[-1].accuracy)
+            stage.advance(epoch * len(images) - done, accuracy=state.history[-1].accuracy)
+            done = epoch * len(images)
     if state.average is not None:
         model.load_state_dict(state.average.model.state_dict())
         settle_spectral_norms(model)

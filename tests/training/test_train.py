@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -21,7 +23,7 @@ from bench.models.build import build_classifier
 from bench.models.classifier import Classifier, freeze
 from bench.models.objective import Objective
 from bench.models.schedules import GammaState, StepStats
-from bench.runtime.progress import Progress
+from bench.runtime.progress import Progress, Stage
 from bench.training.lr_schedules import LR_SCHEDULES, cosine, halving_2024, imagenet, one_cycle
 from bench.training.train import begin, steps_per_epoch, train, training_facts
 from bench.training.training_state import TrainingState, dump_state, restore_state
@@ -185,6 +187,31 @@ def interrupted(spec: TrainSpec, after: tuple[int, int]) -> bytes:
     with pytest.raises(Stop):
         train(model, some_images(), spec, objective, CPU, Progress(), after_batch=stop)
     return saved[-1]
+
+
+def test_the_progress_of_a_resumed_training_begins_at_its_images() -> None:
+    earlier, advanced = list[int](), list[int]()
+
+    class Counted(Progress):
+        @contextmanager
+        def stage(self, title: str, *, total: int, unit: str) -> Iterator[Stage]:
+            assert total == 3 * len(some_images())
+            yield self  # type: ignore[misc]
+
+        def resume(self, count: int) -> None:
+            earlier.append(count)
+
+        def advance(self, count: int, *, accuracy: float | None = None) -> None:
+            advanced.append(count)
+
+    spec, model = some_spec(epochs=3), some_model()
+    objective = some_objective(spec)
+    state = begin(model, spec, objective)
+    restore_state(state, interrupted(spec, (1, 1)))
+    train(model, some_images(), spec, objective, CPU, Counted(), state=state)
+    count = len(some_images())
+    assert count < earlier[0] < 2 * count
+    assert advanced == [2 * count - earlier[0], count]
 
 
 @pytest.mark.parametrize(
