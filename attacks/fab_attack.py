@@ -7,17 +7,17 @@ current point and of the image, each extended by the factor η:
     d_k = proj_π(x_k) − x_k,   d_0 = proj_π(x) − x,   α = min(‖d_k‖ / (‖d_k‖ + ‖d_0‖), α_max),
     x_{k+1} = Π((1 − α)·(x_k + η·d_k) + α·(x + η·d_0)),     Π the clip to the box.
 
-:mod:`bench.attacks.geometry.hyperplane` computes the projections. If x_{k+1} is adversarial, for any class other than
-y, the search continues from x + β·(x_{k+1} − x). This point is linearised but is not tested. Only the points
-x_1 … x_n_iter, called trials, are tested.
+:mod:`bench.attacks.geometry.hyperplane` computes the projections. If x_{k+1} is adversarial (classified as any class
+other than y; in a targeted attack, as t), the search continues from x + β·(x_{k+1} − x). This point is linearised but
+is not tested. Only the image and the points x_1 … x_n_iter, called trials, are tested.
 
 The published program minimises ‖x_k − x‖ and compares the minimum with ε at the end. Here a search ends at the first
 trial that is adversarial and within ε, so the verdict is the same. The paper describes a final search along the last
 segment. The published program and this module omit it.
 
 Differences from the published program: (1) one pass may both test a trial and give its gradient. (2) If w or f is not
-finite, the search ends, whereas the program continues with a point that is NaN, and never succeeds. (3) The projection
-differs for small weights, see :mod:`bench.attacks.geometry.hyperplane`.
+finite, the search ends, whereas the program continues with a point that is NaN, and never succeeds. (3) For l2, the
+projection also moves pixels with small |w_i|, see :mod:`bench.attacks.geometry.hyperplane`.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ from bench.attacks.objectives import margin
 from bench.core.errors import BenchError
 from bench.core.specs import Norm
 
-_LEAST = 1e-8  # lower bound of the lengths in α, so that α is 1/2 if both are 0
-_FLAT = 1e-12  # added to ‖w‖, so that the distance is large, not NaN, for a zero gradient
+_LEAST = 1e-8  # lower bound of the lengths in α, so that their ratio is 1/2, not NaN, if both are 0
+_FLAT = 1e-12  # added to ‖w‖, so that the distance is finite for a zero gradient
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ class UntargetedFabState(FabState):
     """State of untargeted FAB, with the nearest tangent plane so far; ``target`` is the class of the next plane."""
 
     distance: Tensor  # (B,), distance of the nearest plane, ignoring the box; infinite before the first plane
-    difference: Tensor  # (B,), f of the nearest plane; NaN before the first, so that the next point is NaN, too
+    difference: Tensor  # (B,), f of the nearest plane; NaN without a plane of finite distance: x_{k+1} is then NaN
     normal: Tensor  # (B, C, H, W), w of the nearest plane
 
 
@@ -160,8 +160,8 @@ class UntargetedFab(_Fab):
     """Untargeted search: uses the nearest tangent plane over all classes, argmin_t |f_t| / ‖w_t‖, ‖·‖ the dual norm.
 
     Each of the K − 1 tangent planes needs one query, so a step costs K − 1 forward and backward passes. The first
-    attempt starts at the image. Later attempts start at a random point at distance ε/2 from the image, which is not
-    tested. The random draws depend on the key of the sample, instead of the batch as in the published program.
+    attempt starts at the image. Later attempts start at a random point at distance ε/2 from the image. This point is
+    not tested. The random draws depend on the key of the sample, instead of the batch as in the published program.
     """
 
     attempts: int = 1

@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
+import time
+
+PATIENCE_S = 5.0
 
 
 def main() -> None:
@@ -19,7 +23,25 @@ def main() -> None:
     signal.signal(signal.SIGTERM, terminate)
     code = invoke(sys.argv[1:])
     flush()
+    leave_threads(code)
     sys.exit(code)
+
+
+def leave_threads(code: int) -> None:
+    """Exit at once if threads of a plug-in or of a library still run after ``PATIENCE_S``. Python would wait for them.
+
+    Everything is stored at this point.
+    """
+    from bench.runtime.console import flush, say
+
+    end = time.monotonic() + PATIENCE_S
+    others = [t for t in threading.enumerate() if t is not threading.main_thread() and not t.daemon]
+    for thread in others:
+        thread.join(max(0.0, end - time.monotonic()))
+    if any(thread.is_alive() for thread in others):
+        say("warning: a thread of a plug-in or of a library still runs and is ended; all results are stored.")
+        flush()
+        os._exit(code)
 
 
 def restart_in_utf8() -> None:

@@ -23,6 +23,7 @@ from bench.data.tensors import Images, ResidentImages, load_images
 from bench.results.shared_work import SharedWork
 from bench.results.store import Store
 from bench.runtime.environment import choose_device
+from bench.runtime.foreign_code import foreign_code
 from bench.runtime.progress import Progress, choose_progress
 
 
@@ -154,13 +155,14 @@ def failures_as(reason: str) -> Iterator[None]:
     """Convert exceptions of external code (torch, timm, plug-ins) to a CellFailure with ``reason``.
 
     An out-of-memory error gets the reason ``out_of_memory``. A BenchError reports invalid input and is not converted.
-    External code that calls sys.exit does not end the run.
+    External code that calls sys.exit does not end the run, see :func:`bench.runtime.foreign_code.foreign_code`.
     """
     try:
-        yield
+        with foreign_code():
+            yield
     except (CellFailure, BenchError):
         raise
-    except (Exception, SystemExit) as error:
+    except Exception as error:
         lines = str(error).splitlines() or [""]
         if ran_out_of_memory(error):
             raise CellFailure("out_of_memory", lines[0] or "out of memory") from error

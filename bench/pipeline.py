@@ -11,6 +11,7 @@ from torch import nn
 from bench.audit.audit_run import audit_run, report_audit
 from bench.config import NetworkConfig
 from bench.context import RunContext
+from bench.core.errors import BenchError
 from bench.core.records import RunRecord
 from bench.core.specs import EvalSpec, TrainSpec
 from bench.diagnostics.diagnose import diagnose
@@ -133,7 +134,13 @@ def _load_or_train(
     is_stored = not context.config.force or context.work.is_done(path)
     if is_stored and context.store.finished_run(spec.run_id) is not None:
         return load_run(spec, context)
-    with context.work.claimed(path) as mine:
+
+    def is_complete() -> bool:
+        record = context.store.read_run(spec.run_id)
+        lacks_weights = record is not None and record.status == "ok" and context.store.finished_run(spec.run_id) is None
+        return context.work.is_done(path) and not lacks_weights  # the network file may have been deleted meanwhile
+
+    with context.work.claimed(path, unless=is_complete) as mine:
         if mine:
             return _train(spec, cells, context, summary)
     record = context.store.read_run(spec.run_id)
@@ -270,7 +277,10 @@ def store_run(
 
 
 def evaluate_runs(evaluations: Sequence[Evaluated], request: Request, context: RunContext, summary: RunSummary) -> None:
-    """Evaluate the pending cells of the runs, and audit the runs after all cells."""
+    """Evaluate the pending cells of the runs, and audit the runs after all cells.
+
+    Raises BenchError if a run was deleted meanwhile, because no table has the cells of an unknown run.
+    """
     classes, work = request.data.num_classes, []
     for evaluated in evaluations:
         run, pending = evaluated.run, unfinished(evaluated.cells, context.store, context.config)
@@ -278,6 +288,11 @@ def evaluate_runs(evaluations: Sequence[Evaluated], request: Request, context: R
         title = f"{run.model}:{run.variant}:{run.seed}"
         work.append((EvaluatedModel(title, evaluated.model, run.weights_sha, classes), pending))
     finish_cells(work, context, summary)
+    for evaluated in evaluations:
+        if context.store.read_run(evaluated.run.run_id) is None:
+            raise BenchError(
+                f"run {evaluated.run.run_id} was deleted from {context.store.root} during this command; repeat it."
+            )
     for _, pending in work:
         add_results_of_others(pending, context, summary)
     for evaluated in evaluations:

@@ -63,7 +63,19 @@ class Speed(NamedTuple):
     """Speed of a loader, and the time until it could start."""
 
     per_second: float
+    cpu_ms: float  # processor time of all processes per image, which depends less on what else the machine does
     opening_s: float  # listing, hashing and checking the files
+
+
+class Clock:
+    """Time, and processor time of this process and its ended children, since the start."""
+
+    def __init__(self) -> None:
+        self.start, self.cpu = time.perf_counter(), sum(os.times()[:4])
+
+    def speed(self, n: int, opening_s: float) -> Speed:
+        """Return the speed for ``n`` images."""
+        return Speed(n / (time.perf_counter() - self.start), 1000 * (sum(os.times()[:4]) - self.cpu) / n, opening_s)
 
 
 def ours(folder: Path, count: int, size: int, workers: int, batch_size: int) -> Speed:
@@ -71,7 +83,7 @@ def ours(folder: Path, count: int, size: int, workers: int, batch_size: int) -> 
     import torch
 
     from bench.core.specs import Fitting
-    from bench.data import DataRequest, load_dataset
+    from bench.data import DataRequest, decode_pool, load_dataset
     from bench.data.streaming import StreamedImages
     from bench.data.tensors import load_images
 
@@ -80,9 +92,10 @@ def ours(folder: Path, count: int, size: int, workers: int, batch_size: int) -> 
     if not isinstance(images, StreamedImages):
         raise SystemExit(f"{len(images)} images are held in memory; give more --images.")
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:count]
-    start = time.perf_counter()
+    clock = Clock()
     n = sum(len(labels) for _, labels in images.batches(order.split(batch_size), torch.device("cpu")))
-    return Speed(n / (time.perf_counter() - start), start - opening)
+    decode_pool.close_all()
+    return clock.speed(n, clock.start - opening)
 
 
 def timms(folder: Path, count: int, size: int, workers: int, batch_size: int) -> Speed:
@@ -106,9 +119,9 @@ def timms(folder: Path, count: int, size: int, workers: int, batch_size: int) ->
         device=torch.device("cpu"),
         persistent_workers=False,
     )
-    start = time.perf_counter()
+    clock = Clock()
     n = sum(len(labels) for _, labels in loader)
-    return Speed(n / (time.perf_counter() - start), start - opening)
+    return clock.speed(n, clock.start - opening)
 
 
 LOADERS = {"bench": ours, "timm": timms}
@@ -222,6 +235,7 @@ def measure(given: argparse.Namespace, folder: Path, place: Path) -> Iterator[tu
         for name, of_name in speeds.items():
             each = ", ".join(f"{speed.per_second:.0f}" for speed in of_name)
             yield f"{name}: images per second", f"{medians[name]:.0f} ({each})", ""
+            yield f"{name}: processor ms per image", f"{statistics.median(s.cpu_ms for s in of_name):.2f}", ""
             opening = ", ".join(f"{speed.opening_s:.1f}" for speed in of_name)
             yield f"{name}: seconds before the first image, first and later", opening, ""
             yield f"{name}: peak memory of the loader", f"{max(peaks[name]):.2f} GiB", ""

@@ -22,7 +22,9 @@ from bench.core.errors import BenchError, first_line
 from bench.core.limits import MODULE
 from bench.core.paths import shown
 from bench.models.file_kinds import kind_of
+from bench.runtime.foreign_code import foreign_code
 from bench.runtime.input_files import exists, read_input, resolved
+from bench.runtime.source_loader import SourceLoader, import_from_source
 
 ONLY_TENSORS = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # environment variable that makes torch refuse pickled objects
 SAVE_AGAIN = {
@@ -180,7 +182,8 @@ def call_factory(source: str) -> nn.Module:
         if not callable(factory):
             raise BenchError(f"{path} has no function {name!r}; give the name of a function that returns the network.")
         try:
-            module = factory()
+            with foreign_code():
+                module = factory()
         except Exception as error:
             raise BenchError(
                 f"{source!r} failed: {type(error).__name__}: {first_line(error)}. It is called without arguments and "
@@ -196,13 +199,15 @@ def _run_file(path: Path) -> ModuleType:
     name = f"bench_module_{path.stem}_{hashlib.sha256(os.fsencode(path)).hexdigest()[:8]}"
     if name in sys.modules:
         return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
+    import_from_source(path.parent)
+    spec = importlib.util.spec_from_file_location(name, path, loader=SourceLoader(name, str(path)))
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and pickle look modules up here
     try:
-        spec.loader.exec_module(module)
+        with foreign_code():
+            spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[name]
         raise BenchError(f"{path} failed: {type(error).__name__}: {first_line(error)}.") from error

@@ -2,8 +2,9 @@
 
     python tools/equal_results.py BEFORE AFTER
 
-tools/renamed.py maps old names of columns and flags. Columns that differ between two runs of the same code are ignored,
-see :data:`LEFT_OUT`. Prints "equal" and exits with 0, or prints every difference and exits with 1.
+tools/renamed.py maps old names of columns and flags, and old sentences of notes. Columns that differ between two runs
+of the same code are ignored, see :data:`LEFT_OUT`. Prints "equal" and exits with 0, or prints every difference and
+exits with 1.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import csv
 from pathlib import Path
 
 import click
-from renamed import COLUMNS, rename_flags
+from renamed import COLUMNS, SENTENCES, rename_flags
 
 TABLES = ("results.csv", "leaderboard.csv", "comparison.csv", "corruptions.csv")
 #: Columns to ignore: times, and the commit of the code.
@@ -28,8 +29,14 @@ def read_table(path: Path) -> list[dict[str, str]]:
     for row in rows:
         cells = dict(zip(names, row, strict=True))
         flags = {name: rename_flags(cell) for name, cell in cells.items() if "flags" in name}
-        records.append({name: cell for name, cell in (cells | flags).items() if name not in LEFT_OUT})
+        records.append({name: _reworded(cell) for name, cell in (cells | flags).items() if name not in LEFT_OUT})
     return records
+
+
+def _reworded(text: str) -> str:
+    for before, after in SENTENCES.items():
+        text = text.replace(before, after)
+    return text
 
 
 def differences(before: list[dict[str, str]], after: list[dict[str, str]]) -> list[str]:

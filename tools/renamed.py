@@ -45,6 +45,10 @@ FLAGS = {
 _FLAG = re.compile(r"\b(" + "|".join(FLAGS) + r")\b")
 
 
+#: Sentences in notes that were reworded, by their old text.
+SENTENCES = {"so that the ratio to it is undefined": "so that the ratio is undefined"}
+
+
 def rename_flags(text: str) -> str:
     """Replace the old names of flags in ``text`` by the current ones."""
     return _FLAG.sub(lambda match: FLAGS[match[1]], text)

@@ -12,7 +12,7 @@ FIRST_AMPLITUDE = 100.0
 
 
 def fog(images: Bytes, constants: Fog, draws: Draws) -> Floats:
-    """Return (x + strength·cloud)·m / (m + strength), m the largest value of the image: (N, H, W, C) float32."""
+    """Return (x + s·cloud)·m / (m + s), s = 255·strength, m the largest value of the image: (N, H, W, C) float32."""
     count, height, width, _ = images.shape
     side = 1 << (max(height, width) - 1).bit_length()
     clouds = plasma(draws.uniform(side * side - 1), side, constants.wibble_decay)[:, :height, :width, None]
@@ -28,8 +28,8 @@ def plasma(uniforms: Floats, side: int, decay: float) -> Floats:
     ``side`` is a power of 2. The grid starts with one corner of height 0 and is refined (Fournier, Fussell and
     Carpenter 1982, doi 10.1145/358523.358553). First the centre of each four corners, then the midpoints of all edges
     get the mean of their four neighbours plus w²·u, with u uniform on [−1, 1). w is 100 at first and is divided by
-    ``decay`` at every refinement. The square of w is taken from the published program. The random numbers are
-    ``uniforms``, (N, side² − 1) uniform on [0, 1), used in order.
+    ``decay`` at every refinement. The published program also squares w. The random numbers are ``uniforms``,
+    (N, side² − 1) uniform on [0, 1), used in order.
     """
     heights = np.zeros((len(uniforms), side, side), dtype=np.float32)
     spread = 2 * uniforms - 1

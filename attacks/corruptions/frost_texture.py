@@ -29,7 +29,10 @@ CONTRAST: Final = 0.98
 
 
 class Pane(NamedTuple):
-    """Statistics of the crops of one photograph. Colours are red, green and blue from 0 to 255."""
+    """Statistics of the crops of one photograph.
+
+    Colours are red, green and blue from 0 to 255. White noise of variance 1 has amplitude 1 at every frequency.
+    """
 
     mean: tuple[float, float, float]
     axis: tuple[float, float, float]  # unit vector along which colours vary most
@@ -38,7 +41,7 @@ class Pane(NamedTuple):
     patchiness: float  # standard deviation of the logarithm of the local contrast
     mean_std: tuple[float, ...]  # for each of SIDES: standard deviation of the mean of a crop along the axis
     std: tuple[float, ...]  # for each of SIDES: standard deviation within a crop along the axis
-    spectra: tuple[tuple[float, ...], ...]  # for each of SIDES: amplitudes at 1, 2, 4, … cycles per crop, white noise 1
+    spectra: tuple[tuple[float, ...], ...]  # for each of SIDES: amplitudes at 1, 2, 4, … cycles per crop
 
 
 _FIRST = Pane(
@@ -83,14 +86,14 @@ class Spectra(NamedTuple):
 
     amplitudes: Floats  # (panes, 2H, W + 1)
     patches: Floats  # (2H, W + 1), amplitudes of the local contrast, a field of unit variance
-    spread: Floats  # (panes,) standard deviation of the field
-    level: Floats  # (panes,) standard deviation of the crop mean that the field does not contain
+    spread: Floats  # (panes,) standard deviation of the field with these ``amplitudes``
+    level: Floats  # (panes,) standard deviation of a random constant added to the field, so that crop means vary enough
 
 
 def texture(shape: tuple[int, ...], draws: Draws) -> Floats:
-    """Return the colours of one pane per image plus random fields with its spectrum along two axes: (N, H, W, C).
+    """Return a random pane per image: its mean colour, plus random fields with its spectrum along its two colour axes.
 
-    ``shape`` is (H, W, C). Values are float32 from 0 to 255.
+    ``shape`` is (H, W, C). The result is (N, H, W, C) float32, from 0 to 255.
     """
     height, width, channels = shape
     pane_index = (draws.uniform().astype(np.float64) * len(PANES)).astype(np.int64)
@@ -100,7 +103,7 @@ def texture(shape: tuple[int, ...], draws: Draws) -> Floats:
         values[pane_index, None, None] for values in (spectra.spread, _of("skewness"), _of("patchiness"), spectra.level)
     )
     z = first / spread
-    contrast = spread * np.exp(patchiness * patches - patchiness**2)  # has the mean square of ``spread``
+    contrast = spread * np.exp(patchiness * patches - patchiness**2)  # its mean square is spread²
     first = CONTRAST * contrast * (z + skewness / 6 * (z**2 - 1)) + level * draws.normal()[:, None, None]
     mean, axis, second_axis = (tint(_of(name)[pane_index, None, None], channels) for name in ("mean", "axis", "second"))
     panes: Floats = np.clip(mean + axis * first[..., None] + second_axis * second[..., None], 0, WHITE)
@@ -132,7 +135,7 @@ def _spectra(height: int, width: int) -> Spectra:
     octaves = np.log2(np.where(frequency > 0, frequency, 1))
     crop = np.zeros(frequency.shape)
     crop[:height, :width] = 1 / (height * width)
-    share = np.abs(fft.fft2(crop)) ** 2  # share of the power at a frequency that is in the mean of the crop
+    share = np.abs(fft.fft2(crop)) ** 2  # of each frequency, the share of its power that is in the mean of the crop
     # Slow trends get the variance that the measured spectrum does not contain.
     slow = (frequency > 0) & (frequency < 1)
     amplitudes, level = [], []

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 from bench.attacks.corruptions import photographs
 from bench.attacks.corruptions.severities import PROFILE_SIZES, SEVERITY_LEVELS, Profile
 from bench.core.errors import BenchError, unknown_name
+from bench.core.names import file_name_problem
+from bench.core.paths import shown
 from bench.core.registry import NONE, Registry, is_none, is_pattern
 from bench.core.words import join
 
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from bench.attacks.corruptions.draws import Draws
 
 Family = Literal["noise", "blur", "weather", "digital"]
+
+#: Names of other files of a set of corrupted images, without their suffix.
+OTHER_FILES: Final = frozenset({"labels", "manifest", "claims"})
 
 FAMILIES: Final[tuple[Family, ...]] = ("noise", "blur", "weather", "digital")
 
@@ -73,12 +78,28 @@ class CorruptionRegistry(Registry[CorruptionEntry]):
     """Corruptions by name."""
 
     def register(self, name: str, entry: CorruptionEntry, *, origin: str) -> None:
-        """Add ``entry``. Raises BenchError for a reserved name, or if a plug-in's entry is ``standard``."""
+        """Add ``entry``.
+
+        Raises BenchError for a reserved name, for a name that no file can have, or if a plug-in's entry is
+        ``standard``.
+        """
         if name in (*FAMILIES, *SETS, NONE):
             raise BenchError(f"corruption {name!r} (from {origin}) has the name of a family or a set; choose another.")
+        if isinstance(name, str) and not is_pattern(name) and (problem := self._file_problem(name)):
+            raise BenchError(
+                f"corruption {shown(name)!r} (from {origin}) cannot be the name of its file of images: {problem}; "
+                "choose another."
+            )
         if entry is not None and entry.standard and origin != BUILTIN:
             raise BenchError(f"corruption {name!r} (from {origin}) is not a standard one; leave out standard=True.")
         super().register(name, entry, origin=origin)
+
+    def _file_problem(self, name: str) -> str:
+        """Describe why the images cannot be stored as ``<name>.npy``; empty if they can."""
+        if name.casefold() in OTHER_FILES:
+            return "a set of corrupted images has another file of this name"
+        same = next((other for other in self if other != name and other.casefold() == name.casefold()), None)
+        return file_name_problem(name) if same is None else f"{same!r} differs from it in upper and lower case only"
 
 
 BUILTIN: Final = "bench.attacks.corruptions.builtin"  # the origin of the corruptions that come with the project

@@ -1,8 +1,7 @@
 """Check the arguments of an attack function once, and run its searches.
 
-The attacks implemented here are plain functions of a model and tensors. This module contains their common steps: checks
-of images, labels, budget and integer arguments, the keys of the random numbers, evaluation mode, and the loop over
-stages.
+The project's own attacks are plain functions of a model and tensors. This module contains their common steps: checks of
+images, labels, budget and integer arguments, the keys of the random numbers, evaluation mode, and the loop over stages.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ class AttackCall:
     """The checked arguments of one call of an attack function."""
 
     model: nn.Module
-    samples: Samples  # ``ranking`` is the label, followed by the target class in a targeted attack
+    samples: Samples  # ``samples.ranking`` is the label, followed by the target class in a targeted attack
     norm: Norm
     targeted: bool
     batch_size: int
@@ -57,9 +56,11 @@ class AttackCall:
         return logits.argsort(dim=1, descending=True, stable=True)
 
     def run(self, *searches: Search, ranked: bool = False) -> Tensor:
-        """Run ``searches`` one after the other, each on the images that are not adversarial yet: (N, C, H, W).
+        """Run ``searches`` one after the other, each on the images that are not adversarial yet.
 
-        If ``ranked``, the samples have the :attr:`ranking`, and its forward pass is charged to the query budget.
+        Return the adversarial images, or the clean images where none was found: (N, C, H, W). If ``ranked``, the
+        samples have the :attr:`ranking`, unless the attack is targeted. The query budget is charged one forward pass
+        for it in both cases.
         """
         samples = self._samples(ranked=ranked)
         labels, batch_size = samples.labels, self.batch_size
@@ -85,7 +86,7 @@ class AttackCall:
         Raises BenchError with a query budget, and CellFailure("nan_logits") if the model returned NaN or infinity.
         """
         if self.query_budget is not None:
-            raise BenchError("a query budget needs eps, the length at which the search may stop; give both or neither.")
+            raise BenchError("a query budget needs eps, the distance within which the search may stop; give eps, too.")
         samples, points = self._samples(ranked=ranked), []
         for index in self._parts():
             part = nearest(search, self.model, take(samples, index), norm=self.norm, targeted=self.targeted)

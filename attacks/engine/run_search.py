@@ -35,8 +35,9 @@ def run_search(
     For a :class:`~bench.attacks.engine.fast_model.FastModel`, the search runs on its search model, and the search of a
     sample continues until the model under test confirms that a point is adversarial. If memory runs out, the batches
     become smaller. The current attempts then start again, with the same outcome, and finished samples do not change.
-    ``allowance``, (N,) int64, is the number of queries per sample. If the model has a checkpoint
-    (:mod:`bench.attacks.engine.checkpoint`), the state is saved there, and a saved state is continued.
+    ``allowance``, (N,) int64, is the number of queries per sample. If the harness passed a
+    :class:`~bench.attacks.engine.checkpoint.Checkpoint` with the model, the state of the search is saved there, and a
+    saved state is continued.
     """
     samples, checkpoint = without_inference_mode(samples), checkpoint_of(model)
     saved = checkpoint.begin() if checkpoint is not None else None

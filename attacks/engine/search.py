@@ -94,7 +94,10 @@ def take(tree: T, index: Tensor) -> T:
 
 
 def choose(mask: Tensor, if_true: Tensor, if_false: Tensor) -> Tensor:
-    """Select samples of ``if_true`` where ``mask``, (B,) bool, is true, else of ``if_false``. Copies only a mixture."""
+    """Select samples of ``if_true`` where ``mask``, (B,) bool, is true, else of ``if_false``.
+
+    If ``mask`` is all true or all false, the tensor itself is returned, not a copy.
+    """
     if mask.all():
         return if_true
     return torch.where(mask.view(-1, *[1] * (if_true.ndim - 1)), if_true, if_false) if mask.any() else if_false

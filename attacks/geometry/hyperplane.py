@@ -9,9 +9,9 @@ linf and a multiplier for l2:
     |d_i| = min(λ·v_i, r_i),   v_i = 1 for linf and |w_i| for l2,   h(λ) = Σ|w_i|·min(λ·v_i, r_i) = c.
 
 h is concave, increasing and piecewise linear. So Newton's iteration from λ = 0 never exceeds the root, and reaches it,
-up to rounding, once it is on the linear piece that contains the root. With m = c − h the remaining difference and s the
-slope, m'/m + s'/s ≤ 1 from one iteration to the next. So m·s decreases at least fourfold, and every input
-needs few iterations. No sorting is needed.
+up to rounding, once it is on the linear piece that contains the root. Let m_k = c − h be the remaining difference and
+s_k the slope after k iterations. Then m_{k+1}/m_k + s_{k+1}/s_k ≤ 1. So each iteration decreases m·s at least fourfold,
+and every input needs few iterations. No sorting is needed.
 
 For l1, the pixels are sorted by |w_i| and move by r_i, the largest |w_i| first, until c is reached. The last of these
 pixels may move by less.
@@ -36,7 +36,7 @@ def project(points: Tensor, normals: Tensor, offsets: Tensor, norm: Norm) -> Ten
     """
     gap = (normals * points).sum(1) - offsets
     signed = normals * torch.where(gap >= 0, 1.0, -1.0).to(normals).unsqueeze(1)
-    max_step = torch.lerp(1 - points, points, _positive(signed.clone()))  # exact at the weights 0 and 1
+    max_step = torch.lerp(1 - points, points, _positive(signed.clone()))  # lerp is exact at 0 and 1
     # Squares of weights in [0, 1] cannot overflow, and a square that underflows is negligible.
     scale = normals.abs().amax(1, keepdim=True)
     scale = torch.where(scale == 0, 1.0, scale)
@@ -47,7 +47,7 @@ def project(points: Tensor, normals: Tensor, offsets: Tensor, norm: Norm) -> Ten
     elif norm == "l1":
         moved = _l1_steps(weight, max_step, needed)
     else:
-        least = torch.finfo(weight.dtype).tiny  # avoids 0/0; pixels with smaller weights do not move
+        least = torch.finfo(weight.dtype).tiny  # avoids 0/0 at weight 0, where the pixel does not move
         root = _root(weight.square(), max_step / weight.clamp_min(least), weight * max_step, needed)
         moved = torch.minimum(root.unsqueeze(1) * weight, max_step)
     zero_or_nan = torch.where(gap.isfinite(), 0.0, torch.nan).to(points)  # needed because torch.sign(NaN) is 0

@@ -10,6 +10,7 @@ from bench.cli.group import cli
 from bench.core.errors import BenchError
 from bench.core.vocabulary import Exit
 from bench.runtime.console import say
+from bench.runtime.foreign_code import ExitedError
 from bench.runtime.interrupt import Terminated
 from bench.runtime.versions import import_problem
 
@@ -26,6 +27,14 @@ def invoke(arguments: list[str]) -> int:
         return Exit.USAGE
     except BenchError as error:
         say(f"error: {error}")
+        return Exit.USAGE
+    except OSError as error:
+        if error.filename is None:
+            raise
+        say(f"error: {error.filename}: {error.strerror or error}; check the disk and the folder, and try again.")
+        return Exit.USAGE
+    except ExitedError as error:
+        say(f"error: code of a plug-in or of a library ended the command: {error}.")
         return Exit.USAGE
     except ImportError as error:
         problem = import_problem(error)

@@ -25,6 +25,7 @@ from bench.results.audit_summary import audit_sentence
 from bench.results.audit_verdict import all_findings
 from bench.results.record_files import dump_record
 from bench.results.results_csv import run_at_chance
+from bench.results.shared_work import SharedWork
 from bench.results.store import Store
 from bench.runtime.files import check_writable
 from bench.runtime.plugin import load_plugins
@@ -64,10 +65,13 @@ def audit_command(
     store = Store(results)
     run = store.find_run(name)
     split = _split(run, store)
-    record = None
-    if not is_audited(run.run_id, split, store, "full" if full else "default", force=force):
+    record, level = None, "full" if full else "default"
+    if not is_audited(run.run_id, split, store, level, force=force):
         check_writable(results)
-        record = _audit(run, store, data_dir, device, full)  # shown even if it failed and an older audit is kept
+        with SharedWork(store).alone(store.audit_path(run.run_id, split)):
+            if not is_audited(run.run_id, split, store, level, force=force):  # by another process meanwhile
+                # shown even if it failed and an older audit is kept
+                record = _audit(run, store, data_dir, device, full)
         rebuild(store)
     record = record or store.read_audit(run.run_id, split)
     assert record is not None

@@ -27,6 +27,7 @@ from bench.diagnostics.registry import DIAGNOSTICS, plugin_codes
 from bench.leaderboard.write_tables import rebuild
 from bench.planning.resume import stale_columns
 from bench.results.record_files import dump_record
+from bench.results.shared_work import SharedWork
 from bench.results.store import Store
 from bench.runtime.files import check_writable
 from bench.runtime.plugin import load_plugins
@@ -57,16 +58,24 @@ def diagnose_command(
     load_plugins(plugin)
     store = Store(results)
     run = store.find_run(name)
-    record = None if force else store.read_diagnosis(run.run_id)
-    if record is None or record.status != "ok" or stale_columns(record, plugin_codes()):
+    record = None if force else _stored(run, store)
+    if record is None:
         check_writable(results)
-        record = _measure(run, store, data_dir, device, force=force)
+        with SharedWork(store).alone(store.diagnosis_path(run.run_id)):
+            record = None if force else _stored(run, store)  # another process may have measured it meanwhile
+            record = record or _measure(run, store, data_dir, device, force=force)
         rebuild(store)
     if as_json:
         print(json_text(dump_record(record).decode()), end="")
     else:
         print(_table(run, record))
     return Exit.OK if record.status == "ok" else Exit.CELLS_FAILED
+
+
+def _stored(run: RunRecord, store: Store) -> DiagnosisRecord | None:
+    """Return the stored diagnosis if it is complete."""
+    record = store.read_diagnosis(run.run_id)
+    return record if record and record.status == "ok" and not stale_columns(record, plugin_codes()) else None
 
 
 def _measure(run: RunRecord, store: Store, data_dir: Path | None, device: str, *, force: bool) -> DiagnosisRecord:

@@ -13,6 +13,7 @@ from bench import __version__
 from bench.cli.config_options import format_groups
 from bench.core.vocabulary import COMMANDS
 from bench.runtime.console import plain
+from bench.runtime.foreign_code import foreign_code
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
@@ -57,6 +58,11 @@ class LazyGroup(PlainHelp, click.Group):
         if cmd_name in COMMANDS:
             importlib.import_module(f"bench.cli.{cmd_name.replace('-', '_')}")
         return super().get_command(ctx, cmd_name)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command. Raises ExitedError if code of a plug-in or of a library would end the process."""
+        with foreign_code():
+            return super().invoke(ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options and the list of commands."""

@@ -15,7 +15,8 @@ from bench.core.vocabulary import Exit
 from bench.core.words import format_bytes, pluralize
 from bench.results.paired_baseline import is_paired
 from bench.results.store import Store
-from bench.results.unused_files import entries, in_use, remove_folder, size_of
+from bench.results.unused_files import in_use, remove_folder, size_of
+from bench.runtime.input_files import entries
 
 
 @cli.command(
@@ -36,19 +37,25 @@ def rm_command(name: str, *, results: Path, yes: bool) -> int:
     """
     store = Store(results)
     folder, title = _found(store, name)
-    if in_use(folder):
-        raise BenchError(
-            f"{title} is in use: {folder} has a claim of the last minutes; end the other process, or wait."
-        )
+    _check_unused(folder, title)
     count, size = size_of(folder)
     print(f"{title}: {pluralize(count, 'file')}, {format_bytes(size)}, in {folder}")
     for line in _consequences(store, folder.name):
         print(line)
     if not yes:
         _ask(title)
+        _check_unused(folder, title)  # a process may have started during the question
     remove_folder(folder, results)
     print(f"removed {title}. {_rebuild(results)}")
     return Exit.OK
+
+
+def _check_unused(folder: Path, title: str) -> None:
+    """Raise BenchError if a process may be working in the folder of a run."""
+    if in_use(folder):
+        raise BenchError(
+            f"{title} is in use: {folder} has a claim of the last minutes; end the other process, or wait."
+        )
 
 
 def _found(store: Store, name: str) -> tuple[Path, str]:

@@ -49,6 +49,8 @@ def verify_all(results: Path, *, verify: Verify, describe: Describe, as_json: bo
             print(f"PROBLEM {line}")
         for line in unchecked:
             print(f"not verified again: {line}")
+        for line in report.unchecked:
+            print(f"not checked: {line}")
         print(_summary(report, n_verified, unchecked))
     return Exit.NOT_VERIFIED if report.problems else Exit.OK
 
@@ -71,6 +73,7 @@ def _as_data(report: FileReport, n_verified: int, unchecked: Sequence[str]) -> d
         "agreed": not report.problems,
         "problems": report.problems,
         "not_verified": list(unchecked),
+        "not_checked": report.unchecked,
         "runs": report.n_runs,
         "cells": report.n_cells,
         "files": report.n_files,

@@ -22,6 +22,7 @@ from bench.core.specs import AttackSpec, Backend, Norm
 from bench.core.vocabulary import NATIVE
 from bench.evaluation.pass_counter import CountingModel
 from bench.evaluation.verify import verified
+from bench.sanity.model_parts import changed_parts, parts_of
 from bench.sanity.model_state import changed, state_of
 
 NUM_CLASSES = 4
@@ -59,7 +60,7 @@ class Call:
     arguments: tuple[Tensor, Tensor]  # inputs and labels that were passed to the attack, after the call
     images: Tensor  # images returned by the attack
     truncated: Tensor | None  # (N,) bool, True for images whose query budget was exhausted; None without a budget
-    changed: Sequence[str]  # names of parameters and buffers that the attack changed
+    changed: Sequence[str]  # names of parameters, buffers, hooks and attributes that the attack changed
     training: Sequence[bool]  # training mode of every module
     with_gradient: Sequence[str]  # names of parameters with a gradient
     switched: Sequence[str]  # names of parameters whose requires_grad changed
@@ -124,7 +125,8 @@ def _call(attack: ResolvedAttack, norm: Norm, ids: Sequence[str], *, max_queries
         labels = model(inputs).argmax(1)
     spec = attack.spec(norm, EPS[norm], batch_size=BATCH_SIZE, max_queries=max_queries)
     rng = SampleRng(0, attack.name, ids)
-    counting, before = CountingModel(model).eval(), state_of(model)
+    counting = CountingModel(model).eval()
+    before, parts = state_of(model), parts_of(model)
     arguments = inputs.clone(), labels.clone()
     with torch.random.fork_rng(devices=[]):
         generator = torch.get_rng_state()
@@ -138,7 +140,7 @@ def _call(attack: ResolvedAttack, norm: Norm, ids: Sequence[str], *, max_queries
         arguments=arguments,
         images=images,
         truncated=truncated,
-        changed=changed(model, before),
+        changed=[*changed(model, before), *changed_parts(parts)],
         training=[module.training for module in counting.modules()],
         with_gradient=[key for key, parameter in model.named_parameters() if parameter.grad is not None],
         switched=[key for key, parameter in model.named_parameters() if not parameter.requires_grad],

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from bench.core.errors import BenchError, CellFailure, first_line
 from bench.core.inert import one_line
+from bench.runtime.foreign_code import foreign_code
 
 #: Description of a rule, and its test: a function that returns a note or None, and raises BenchError on a violation.
 Rule = tuple[str, Callable[[], str | None]]
@@ -35,7 +36,8 @@ class Check:
 def run_check(subject: str, rule: str, test: Callable[[], str | None]) -> Check:
     """Run one test. Any exception of the test is a violation of the rule."""
     try:
-        note = test() or ""
+        with foreign_code():
+            note = test() or ""
     except (BenchError, CellFailure) as error:
         return Check(subject=subject, rule=rule, problem=str(error).rstrip("."))
     except Exception as error:  # noqa: BLE001 - plug-in code may raise any exception

@@ -25,6 +25,7 @@ CLASS_NAMES = FileKind("--class-names", 10 * MB)
 BASELINE = FileKind("baseline", 32 * MB)
 MODEL_INFO = FileKind("model_info", 1 * MB)
 TABLE = FileKind("table", 32 * MB)  # CSV files
+OWN_TABLE = FileKind("table", 1 * GB)  # CSV files of a results folder
 RECORD = FileKind("record", 16 * MB)  # JSON files of a results folder
 OUTCOMES = FileKind("outcomes", 128 * MB)  # one line per image
 CLAIM = FileKind("claim", 10_000)

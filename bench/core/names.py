@@ -21,6 +21,11 @@ MISSING = frozenset({
 BOOLEANS = frozenset({"true", "false"})  # compared without regard to case
 SEPARATORS = ",:"  # separate the names of a list, and the parts of model:variant:seed
 
+LONGEST_FILE_NAME = 100  # bytes; most file systems allow 255, and suffixes are added
+#: Names that Windows reserves for devices, compared in upper case and without a suffix.
+DEVICES = frozenset({"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(10))})
+
+_NO_FILE_NAME = re.compile(r'[/\\<>:"|?*]')
 _BREAKS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
@@ -54,6 +59,23 @@ def _changed_by_csv_readers(text: str) -> str:
     if text.lower() in BOOLEANS:
         return "a CSV reader parses it as a boolean"
     return "a CSV reader parses it as a number" if is_number(text) else ""
+
+
+def file_name_problem(name: str) -> str:
+    """Describe why no file can have ``name`` on every system; empty if it is a file name.
+
+    >>> file_name_problem("../fog"), file_name_problem("aux"), file_name_problem("fog-2")
+    ("it contains '/'", 'Windows reserves it for a device', '')
+    """
+    found = _NO_FILE_NAME.search(name)
+    if found:
+        return f"it contains {found[0]!r}"
+    if name.startswith(".") or name.endswith("."):
+        return "it begins or ends with a dot"
+    if name.partition(".")[0].rstrip().upper() in DEVICES:
+        return "Windows reserves it for a device"
+    size = len(name.encode("utf-8", "surrogateescape"))
+    return f"it has {size} bytes, and at most {LONGEST_FILE_NAME} are allowed" if size > LONGEST_FILE_NAME else ""
 
 
 def check_name(kind: str, name: object, *, origin: str = "") -> str:

@@ -41,15 +41,24 @@ def sha_of(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def with_hash(content: bytes) -> bytes:
-    """Return ``content`` followed by its SHA-256, 32 bytes."""
-    return content + hashlib.sha256(content).digest()
+def with_hash(content: bytes, owner: str) -> bytes:
+    """Return ``content`` followed by the SHA-256, 32 bytes, of the id of its ``owner`` and of ``content``."""
+    return content + _hash_of(content, owner)
 
 
-def without_hash(content: bytes) -> bytes | None:
-    """Return what :func:`with_hash` was called with; None if the content does not have the hash at its end."""
+def without_hash(content: bytes, owner: str) -> bytes | None:
+    """Return what :func:`with_hash` was called with.
+
+    Return None if the content does not have the hash at its end: it was damaged, or belongs to another owner.
+    """
     inner, digest = content[:-HASH], content[-HASH:]
-    return inner if hashlib.sha256(inner).digest() == digest else None
+    return inner if _hash_of(inner, owner) == digest else None
+
+
+def _hash_of(content: bytes, owner: str) -> bytes:
+    digest = hashlib.sha256(f"{owner}:".encode())
+    digest.update(content)
+    return digest.digest()
 
 
 def as_written(content: bytes, sha: str) -> bytes | None:

@@ -20,6 +20,7 @@ from bench.core.specs import Fitting
 from bench.core.words import pluralize
 from bench.data.labels import integer_labels
 from bench.data.sampling import proportional_order
+from bench.runtime.foreign_code import foreign_code
 
 #: Number of training images for computing mean and standard deviation if no values are published.
 MOMENT_IMAGES = 2000
@@ -229,7 +230,8 @@ def chunks(indices: NDArray[np.int64], data: Dataset, *, least: int = 1) -> Iter
 def as_user_errors(prefix: str) -> Iterator[None]:
     """Convert any exception to a BenchError whose message begins with ``prefix``."""
     try:
-        yield
+        with foreign_code():
+            yield
     except BenchError:
         raise
     except Exception as error:

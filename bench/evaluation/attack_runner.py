@@ -33,7 +33,8 @@ from bench.evaluation.pass_counter import CountingModel
 from bench.evaluation.verify import dense_floats, distances, predict, verified
 from bench.runtime.captured_warnings import Captured, capture_warnings
 from bench.runtime.progress import Progress, Stage
-from bench.runtime.torch_state import harness_torch_state, own_generators
+from bench.runtime.torch_state import harness_torch_state, no_modes_left, own_generators
+from bench.sanity.model_parts import Parts, changed_parts, parts_of, restore_parts
 from bench.sanity.model_state import State, changed, preserve_state, restore, state_of
 
 SMALLEST_BATCH = 8
@@ -195,21 +196,24 @@ class _Call:
         if cell_input.entry.batches_itself:
             attack = replace(attack, params={**attack.params, "batch_size": self.stats.batch_size})
         rng = SampleRng(self.spec.seed, attack.name, self.ids, cell_input.device)
-        before = state_of(cell_input.model)
+        before, parts = state_of(cell_input.model), parts_of(cell_input.model)
         labels = self.labels.to(cell_input.device, copy=True)
         try:
             with (
                 capture_warnings() as messages,
                 own_generators(cell_input.device),
                 harness_torch_state(),
+                no_modes_left(attack.name),
                 untouched(prepared),
             ):
                 cell_input.journal.messages = messages
                 result = call_attack(cell_input.entry, prepared, self.inputs.clone(), labels, spec=attack, rng=rng)
                 result = result._replace(adversarials=dense_floats(self.inputs, result.adversarials))
         except BaseException:  # also when a stop is requested
+            restore_parts(parts)
             restore(cell_input.model, before)
             raise
+        _check_parts(cell_input.model, parts, attack.name, self.inputs)
         return result, [*messages.so_far(), *_check_untouched(cell_input.model, before, attack.name, self.inputs[:1])]
 
     def checked_points(self, adversarials: Tensor) -> Tensor:
@@ -252,6 +256,26 @@ def _with_counters(
         return [exact], FastModel(exact, exact, shrink, checkpoint).eval()
     search = CountingModel(faster, stage.advance).eval()
     return [exact, search], FastModel(exact, search, shrink, checkpoint).eval()
+
+
+def _check_parts(model: nn.Module, parts: Parts, attack: str, inputs: Tensor) -> None:
+    """Undo changes of hooks, submodules and attributes of the model.
+
+    Raise CellFailure("model_changed") unless the model's own forward pass makes the same changes, for example to a
+    counter. The forward pass is repeated with batches of two sizes, because a model may store the size.
+    """
+    written = changed_parts(parts)
+    if not written:
+        return
+    restore_parts(parts)
+    by_forward: set[str] = set()
+    for batch in (inputs[:1], inputs[:2]):
+        with preserve_state(model), torch.no_grad():
+            model(batch.clone())
+        by_forward.update(changed_parts(parts))
+    by_attack = [name for name in written if name not in by_forward]
+    if by_attack:
+        raise CellFailure("model_changed", f"{attack} changed the model's {by_attack[0]} and did not restore it.")
 
 
 def _check_untouched(model: nn.Module, before: State, attack: str, example: Tensor) -> list[str]:

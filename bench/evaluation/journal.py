@@ -23,6 +23,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load, save
@@ -193,9 +194,9 @@ class CellJournal:
     def _is_mine(self, head: bytes) -> bool:
         try:
             facts = read_facts(head)
-            return facts["key"] == self.key and facts.keys() >= FIELDS and float(facts["elapsed_s"]) >= 0
         except (ValueError, LookupError, TypeError, AttributeError):
             return False
+        return facts.get("key") == self.key and _are_valid(facts)
 
     def _write(self, current: bytes | None) -> None:
         """Append the finished searches to the journal, and replace the state of the current search if it is given."""
@@ -255,6 +256,31 @@ class CellJournal:
     def _set_passes(self, passes: Sequence[tuple[int, int]]) -> None:
         for counter, (forwards, backwards) in zip(self.counters, passes, strict=True):
             counter.forwards, counter.backwards = forwards, backwards
+
+
+def _are_valid(facts: dict[str, Any]) -> bool:
+    """Return whether the facts of an entry have all fields, with values of the right types."""
+    if not facts.keys() >= FIELDS:
+        return False
+    number, passes, messages, elapsed = (facts[name] for name in ("number", "passes", "messages", "elapsed_s"))
+    return (
+        _are_counts(number, 2)
+        and isinstance(passes, list)
+        and len(passes) == number[0]
+        and all(_are_counts(pair, 2) for pair in passes)
+        and _are_counts([facts["batch_size"], facts["start_size"]], 2)
+        and isinstance(facts["finished"], bool)
+        and isinstance(facts["facts"], dict)
+        and isinstance(messages, list)
+        and all(isinstance(message, str) for message in messages)
+        and isinstance(elapsed, int | float)
+        and elapsed >= 0
+    )
+
+
+def _are_counts(values: Any, length: int) -> bool:
+    """Return whether ``values`` is a list of ``length`` whole numbers from 0."""
+    return isinstance(values, list) and len(values) == length and all(type(v) is int and v >= 0 for v in values)
 
 
 def _number_of(entry: bytes) -> Number:

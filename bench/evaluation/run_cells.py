@@ -204,9 +204,14 @@ def _evaluate(
 
 
 def _journal(spec: EvalSpec, subject: EvaluatedModel, context: RunContext) -> CellJournal:
-    """Open the journal of a cell. Entries of other weights, of another device or of other versions are not used."""
+    """Open the journal of a cell.
+
+    Entries of other weights, of other outcomes of the filters, of another device or of other versions are not used.
+    """
     environment, options = describe(context.device), context.config
     facts = [spec.cell_id, subject.weights_sha, environment.device, environment.torch, environment.bench]
+    filters = (context.store.finished_cell(spec.run_id, cell_id) for cell_id in spec.filters)
+    facts += [cell.samples_sha for cell in filters if cell is not None]  # their outcomes select the images
     key = sha256(json.dumps([*facts, spec.batch_size, options.limit]).encode()).hexdigest()
     path = context.store.cell_path(spec.run_id, spec.cell_id).with_suffix("")
     if options.force:

@@ -23,6 +23,7 @@ from bench.leaderboard.lowest_known import budgets_of
 from bench.leaderboard.rows import BoardRow
 from bench.results.outcomes import Outcomes
 from bench.results.results_csv import Budget
+from bench.runtime.foreign_code import foreign_code
 
 Value = float | int | str | None
 Unit = Literal["percent", "distance", "ratio", "text"]
@@ -189,7 +190,8 @@ def _call(column: MetricColumn, metric_input: MetricInput) -> dict[str, Value]:
     """Call the function of a metric and check its return value."""
     entry, where = column.entry, f"metric {column.name!r} (from {METRICS.origin(column.name)})"
     try:
-        returned = entry.function(metric_input)
+        with foreign_code():
+            returned = entry.function(metric_input)
     except BenchError:
         raise
     except Exception as error:

@@ -35,6 +35,7 @@ from bench.leaderboard.rows import EQUAL_PER_CLASS, BoardRow, board_rows, outdat
 from bench.results.outcomes import Outcomes
 from bench.results.results_csv import all_audits, all_cells, all_diagnoses, results_table, to_csv
 from bench.results.store import Store
+from bench.results.table_hashes import expect_tables, record_tables
 from bench.runtime.claims import CLAIMS
 from bench.runtime.files import write_atomic
 from bench.runtime.input_files import is_file
@@ -66,6 +67,8 @@ def check_reference(against: str, variants: Collection[str]) -> None:
 def write_tables(store: Store, config: TableConfig | None = None, *, intervals: bool = False) -> Tables:
     """Write results.csv, leaderboard.csv, comparison.csv and corruptions.csv from all cells in the store.
 
+    Their hashes are written to tables.sha256, see :mod:`bench.results.table_hashes`.
+
     Unless ``intervals`` is true, leaderboard.csv contains only the ``DEFAULT_SUFFIXES`` columns of each accuracy. The
     returned leaderboard has all METRIC_SUFFIXES columns.
 
@@ -83,10 +86,16 @@ def _write_tables(store: Store, config: TableConfig, *, intervals: bool) -> Tabl
     comparison = comparison_table(rows, accuracies, outcomes, config.against)
     lowest = lowest_accuracies(cells, audits, outcomes)
     dropped = {m + s for m in accuracies for s in METRIC_SUFFIXES if s not in DEFAULT_SUFFIXES and not intervals}
-    write_atomic(store.root / "results.csv", to_csv(results_table(cells, diagnoses, audits, lowest)))
-    write_atomic(store.root / "leaderboard.csv", to_csv(rounded(board[[c for c in board if c not in dropped]], units)))
-    _write_or_remove(store.root / "comparison.csv", None if comparison.empty else to_csv(rounded(comparison)))
-    _write_or_remove(store.root / "corruptions.csv", corruptions_csv(rows))
+    contents: dict[str, bytes | None] = {
+        "results.csv": to_csv(results_table(cells, diagnoses, audits, lowest)),
+        "leaderboard.csv": to_csv(rounded(board[[c for c in board if c not in dropped]], units)),
+        "comparison.csv": None if comparison.empty else to_csv(rounded(comparison)),
+        "corruptions.csv": corruptions_csv(rows),
+    }
+    expect_tables(store.root, contents)
+    for name, content in contents.items():
+        _write_or_remove(store.root / name, content)
+    record_tables(store.root, contents)
     return Tables(board, comparison, units)
 
 

@@ -16,8 +16,9 @@ from bench.core.records import EvalRecord, RunRecord
 from bench.core.sources import STORED_AS
 from bench.data.corrupted.arrays import MANIFEST, entries, raw_manifest
 from bench.results.store import Store
-from bench.results.unused_files import entries as entries_of
+from bench.results.table_hashes import HASHES, WRITTEN_AGAIN, has_hashes, table_problems, tables_in
 from bench.runtime.files import file_sha
+from bench.runtime.input_files import entries as entries_of
 
 
 @dataclass
@@ -26,6 +27,7 @@ class FileReport:
 
     problems: list[str] = field(default_factory=list)
     runs: list[RunRecord] = field(default_factory=list)  # with a readable record and the recorded network
+    unchecked: list[str] = field(default_factory=list)  # files that could not be checked, with the reason
     n_runs: int = 0
     n_cells: int = 0
     n_files: int = 0  # files whose hash was computed and compared, or whose content was read completely
@@ -66,7 +68,18 @@ def check_files(store: Store, tell: Callable[[str], None] = lambda line: None) -
     for folder in sets:
         tell(folder.name)
         _check_set(report, folder)
+    _check_tables(report, store)
     return report
+
+
+def _check_tables(report: FileReport, store: Store) -> None:
+    """Check the tables against their recorded hashes. Older folders have no hashes."""
+    tables = tables_in(store.root)
+    if has_hashes(store.root):
+        report.n_files += len(tables)
+        report.problems += table_problems(store.root)
+    elif tables:
+        report.unchecked.append(f"the tables of {store.root}: {HASHES} is missing; {WRITTEN_AGAIN}")
 
 
 def _check_run(report: FileReport, run_id: str, store: Store) -> None:

@@ -10,7 +10,8 @@ from bench.core.errors import BenchError
 from bench.core.records import EvalRecord
 from bench.data.corrupted.arrays import MANIFEST, raw_entries, raw_manifest
 from bench.results.store import Store
-from bench.results.unused_files import REMOVED, TABLES, Inventory, entries, files_below, in_use, sort_run
+from bench.results.unused_files import KNOWN_FILES, REMOVED, Inventory, files_below, in_use, sort_run
+from bench.runtime.input_files import entries
 
 IN_USE = "a process may be working in it"
 LINK = "it is a link, and the files behind it may not belong to this folder"
@@ -26,6 +27,9 @@ def find_unused(store: Store) -> Inventory:
     _sort_root(found, root)
     cells: list[EvalRecord] | None = []
     for folder in _folders(found, root / "runs"):
+        if folder.name.startswith(REMOVED) and not (folder.is_symlink() or folder.parent.is_symlink()):
+            _add_removed(found, folder)
+            continue
         if reason := _protected(folder):
             found.kept[folder] = reason
         else:
@@ -45,13 +49,18 @@ def _sort_root(found: Inventory, root: Path) -> None:
     """Sort the entries of the results folder except runs and corrupted images."""
     for path in entries(root):
         if path.name.startswith(REMOVED) and path.is_dir() and not path.is_symlink():
-            for file in files_below(path):
-                found.add(file, "rest of a run that was removed")
+            _add_removed(found, path)
         elif path.name == "claims" and path.is_dir() and not path.is_symlink():
             for file in files_below(path):
                 found.add_other(file)
-        elif path.name not in ("runs", "corrupted", *TABLES):
+        elif path.name not in ("runs", "corrupted", *KNOWN_FILES):
             found.add_other(path)
+
+
+def _add_removed(found: Inventory, folder: Path) -> None:
+    """Add the files of a run whose removal was interrupted."""
+    for file in files_below(folder):
+        found.add(file, "rest of a run that was removed")
 
 
 def _protected(folder: Path) -> str:

@@ -7,12 +7,14 @@ a forger who computes it again.
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from bench.core.errors import BenchError
+from bench.core.number_text import quoted
 from bench.core.records import AuditRecord, DiagnosisRecord, EvalRecord, RunRecord
 from bench.core.seals import SEAL, seal_problem, sealed
 from bench.core.specs import ID_LENGTH, TrainSpec
@@ -25,6 +27,7 @@ R = TypeVar("R", RunRecord, EvalRecord, DiagnosisRecord, AuditRecord)
 _ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {
     kind: TypeAdapter(kind) for kind in (RunRecord, EvalRecord, DiagnosisRecord, AuditRecord)
 }
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 WAY_OUT = "delete it and run again."
 
 
@@ -63,10 +66,17 @@ def record_of(kind: type[R], data: dict[str, Any], *, where: str) -> R:
             f"{where} is damaged or of another version: it contains no {kind.__name__} ({field_name}: "
             f"{first_error['msg']}); {WAY_OUT}"
         ) from None
-    problem = counts_problem(record)
+    problem = counts_problem(record) or _ids_problem(record)
     if problem:
         raise BenchError(f"{where} is inconsistent: {problem}; {WAY_OUT}")
     return record
+
+
+def _ids_problem(record: Record) -> str:
+    """Return the first id of another cell that cannot be an id, because it names a file; empty if there is none."""
+    filters = record.spec.filters if isinstance(record, EvalRecord) else ()
+    wrong = next((name for name in filters if not _ID.fullmatch(name)), None)
+    return "" if wrong is None else f"its field spec.filters has {quoted(wrong)}, which is no id of a cell"
 
 
 def check_identity(record: Record, path: Path) -> None:

@@ -33,7 +33,8 @@ class SharedWork:
         self._store, self._force, self._adversarials = store, force, adversarials
         self._kept: set[Path] = set()  # cells of other processes with the requested images
         self._planned: dict[Path, Stamp] = {}  # state of the records when the work was planned
-        self._done: set[Path] = set()
+        self._done: set[Path] = set()  # computed by this command
+        self._settled: set[Path] = set()  # not needed
         self._wait_s = FIRST_WAIT_S
 
     def plan(self, *records: Path) -> None:
@@ -50,18 +51,18 @@ class SharedWork:
 
         Work whose record was deleted meanwhile, for example by 'bench rm', is not done.
         """
-        if record in self._done:
-            return True
         stamp = _stamp(record)
+        if record in self._settled or (record in self._done and stamp is not None):
+            return True
         return not self._force and stamp is not None and self._planned.get(record, stamp) != stamp
 
     def is_mine(self, record: Path) -> bool:
-        """Return whether this command has computed the work."""
-        return record in self._done
+        """Return whether this command has computed the work, or does not need it."""
+        return record in self._done or record in self._settled
 
     def settle(self, record: Path) -> None:
         """Treat the work as done, because it is not needed."""
-        self._done.add(record)
+        self._settled.add(record)
 
     def is_open(self, cell: EvalSpec) -> bool:
         """Return whether the cell was planned and is not computed yet."""
@@ -101,6 +102,12 @@ class SharedWork:
             if mine:
                 self._done.add(record)
                 self._wait_s = FIRST_WAIT_S
+
+    @contextmanager
+    def alone(self, record: Path) -> Iterator[None]:
+        """Claim the work of ``record`` while the block runs, and wait while another process has it."""
+        with CLAIMS.wait_for(*_claim_of(record)):
+            yield
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:

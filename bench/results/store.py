@@ -29,8 +29,8 @@ from bench.core.specs import ID_LENGTH, Encoding
 from bench.results.per_image import Sample, dump_samples, parse_samples
 from bench.results.record_counts import counts_problem, outcomes_problem
 from bench.results.record_files import R, check_identity, dump_record, parse_sealed, record_of
-from bench.runtime.files import file_sha, write_atomic
-from bench.runtime.input_files import exists, read_input
+from bench.runtime.files import file_sha, write_atomic, write_set
+from bench.runtime.input_files import entries, exists, read_input
 
 
 class Store:
@@ -74,16 +74,19 @@ class Store:
 
     def write_training(self, run_id: str, content: bytes) -> None:
         """Store the state of an unfinished training, so that it can be resumed."""
-        write_atomic(self.training_path(run_id), with_hash(content))
+        write_atomic(self.training_path(run_id), with_hash(content, run_id))
 
     def read_training(self, run_id: str) -> bytes | None:
         """Return the state of an interrupted training; None if not stored. Raises BenchError if it is damaged."""
         path = self.training_path(run_id)
         if not exists(path):
             return None
-        content = without_hash(read_input(path, WEIGHTS))
+        content = without_hash(read_input(path, WEIGHTS), run_id)
         if content is None:
-            raise BenchError(f"{path} is damaged: it does not end with its hash. Delete it to restart the training.")
+            raise BenchError(
+                f"{path} is damaged or belongs to another run: it does not end with its hash. Delete it to restart the "
+                "training."
+            )
         return content
 
     def drop_training(self, run_id: str) -> None:
@@ -101,25 +104,25 @@ class Store:
     ) -> EvalRecord:
         """Store a cell with its per-image outcomes and, if given, its adversarial images. Return the stored record.
 
-        The record is written after these files, so that an existing record marks a complete cell. It has the hash of
-        the outcomes as ``samples_sha``. If ``adversarials`` is None, adversarial images of an earlier record are
+        The record is written after these files, so that an existing record marks a complete cell. A record of other
+        outcomes is deleted before, so that a kill leaves a cell that is not finished. The record has the hash of the
+        outcomes as ``samples_sha``. If ``adversarials`` is None, adversarial images of an earlier record are
         deleted. Raises BenchError if an ok record has no images, or if its counts differ from ``samples``.
         """
         problem = counts_problem(record)
         if problem:
             raise BenchError(f"cell {record.cell_id} was not stored: {problem}.")
-        images = self.adversarials_path(record.spec.run_id, record.cell_id)
+        images, files = self.adversarials_path(record.spec.run_id, record.cell_id), []
         if samples is not None:
             path, content = self.samples_path(record.spec.run_id, record.cell_id), dump_samples(samples)
             parsed = parse_samples(content, where=str(path))  # check before writing that the file can be parsed
             if record.status == "ok":
                 _check_counts(record, parsed, path)
             record = replace(record, samples_sha=sha_of(content))
+            files.append((path, content))
         if adversarials is not None:
-            write_atomic(images, adversarials)
-        if samples is not None:  # last before the record: a kill between the two leaves a hash that does not match
-            write_atomic(path, content)
-        write_atomic(self.cell_path(record.spec.run_id, record.cell_id), dump_record(record))
+            files.append((images, adversarials))
+        write_set([*files, (self.cell_path(record.spec.run_id, record.cell_id), dump_record(record))])
         if adversarials is None:
             images.unlink(missing_ok=True)
         return record
@@ -158,7 +161,7 @@ class Store:
         An audit with an earlier AUDIT_VERSION is returned as a failed audit without findings, because its flags are
         unknown. Its run is not ranked until the audit is repeated.
         """
-        paths = sorted(self.run_folder(run_id).glob("audits/*.json"))
+        paths = _records_in(self.run_folder(run_id) / "audits")
         records = (self.read_audit(run_id, path.stem) or self._outdated_audit(run_id, path) for path in paths)
         return [record for record in records if record is not None]
 
@@ -192,7 +195,7 @@ class Store:
         return [run.run_id for run in self.runs() if self._has_outdated(run.run_id)]
 
     def _has_outdated(self, run_id: str) -> bool:
-        diagnosis, audits = self.diagnosis_path(run_id), self.run_folder(run_id).glob("audits/*.json")
+        diagnosis, audits = self.diagnosis_path(run_id), _records_in(self.run_folder(run_id) / "audits")
         outdated = exists(diagnosis) and _data(diagnosis).get("version") != DIAGNOSIS_VERSION
         return outdated or any(_data(path).get("version") != AUDIT_VERSION for path in audits)
 
@@ -209,6 +212,8 @@ class Store:
         path = self.samples_path(record.spec.run_id, record.cell_id)
         content = as_written(read_input(path, OUTCOMES), record.samples_sha)
         if content is None:
+            if self.read_cell(record.spec.run_id, record.cell_id) != record:
+                raise BenchError(f"{path} was replaced by another process while it was read; repeat the command.")
             raise BenchError(
                 f"{path} does not have the hash in the record of its cell ({record.cell_id}.json), so one of the two "
                 "was damaged, edited or replaced; delete both files and run again."
@@ -250,12 +255,13 @@ class Store:
 
     def runs(self) -> list[RunRecord]:
         """Return all runs, sorted by id."""
-        folders = sorted(p.parent for p in self.root.glob("runs/*/run.json"))
-        return [record for folder in folders if (record := self.read_run(folder.name)) is not None]
+        names = [folder.name for folder in entries(self.root / "runs") if (folder / "run.json").exists()]
+        shown = (name for name in names if not name.startswith("."))  # not a run that is being removed
+        return [record for name in shown if (record := self.read_run(name)) is not None]
 
     def cells(self, run_id: str) -> list[EvalRecord]:
         """Return all cells of a run, sorted by id."""
-        paths = sorted(self.run_folder(run_id).glob("cells/*.json"))
+        paths = _records_in(self.run_folder(run_id) / "cells")
         return [record for path in paths if (record := self.read_cell(run_id, path.stem)) is not None]
 
     def find_run(self, name: str) -> RunRecord:
@@ -276,6 +282,10 @@ class Store:
             for r in matching
         )
         raise BenchError(f"{name!r} matches {len(matching)} runs: {several}; give the id, or model:variant:seed.")
+
+
+def _records_in(folder: Path) -> list[Path]:
+    return [path for path in entries(folder) if path.suffix == ".json"]
 
 
 def _read(kind: type[R], path: Path, *, version: int | None = None) -> R | None:

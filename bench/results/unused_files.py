@@ -7,6 +7,7 @@ belongs to a run or to a set of corrupted images with so young a claim: a proces
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import time
@@ -20,12 +21,13 @@ from bench.core.records import RunRecord
 from bench.core.strict_json import parse_json
 from bench.core.words import pluralize
 from bench.results.store import Store
-from bench.runtime.claims import SUFFIX, is_running
+from bench.results.table_hashes import HASHES, TABLES
+from bench.runtime.claims import SUFFIX, file_system_time, is_running
 from bench.runtime.config_file import EVALUATE_FILE, RUN_FILE
-from bench.runtime.input_files import read_input
+from bench.runtime.input_files import entries, read_input
 
 LIVE_S = 600.0  # a process renews its claims more often than this
-TABLES = ("results.csv", "leaderboard.csv", "comparison.csv", "corruptions.csv", RUN_FILE, EVALUATE_FILE)
+KNOWN_FILES = (*TABLES, HASHES, RUN_FILE, EVALUATE_FILE)
 REMOVED = ".removed-"  # prefix of a folder that is being deleted
 ENDED = "claim of a process that has ended"
 
@@ -53,7 +55,7 @@ class Inventory:
         if is_young(path):
             self.young.append(path)
         else:
-            self.unused.append(Unused(path, path.lstat().st_size, reason))
+            self.unused.append(Unused(path, _size(path), reason))
 
     def add_other(self, path: Path) -> None:
         """Add a file that follows no rule for its folder: a temporary file of ours, or a file of the user."""
@@ -73,28 +75,23 @@ class Inventory:
 def is_young(path: Path) -> bool:
     """Return whether a file was written in the last LIVE_S seconds, or has disappeared meanwhile.
 
-    The claim of a process of this machine is young while the process exists: it may be suspended.
+    The claim of a process of this machine is young while the process exists: it may be suspended. The age of a claim
+    is measured by the clock of the file system, because the clock of this machine may be ahead.
     """
     try:
-        recent = time.time() - path.lstat().st_mtime < LIVE_S
+        written = path.lstat().st_mtime
+        if time.time() - written < LIVE_S:
+            return True
+        return path.name.endswith(SUFFIX) and (is_running(path) or file_system_time(path.parent) - written < LIVE_S)
     except FileNotFoundError:
         return True
-    return recent or (path.name.endswith(SUFFIX) and is_running(path))
+    except OSError:  # the folder cannot be written, so nothing is deleted there
+        return False
 
 
 def in_use(folder: Path) -> bool:
     """Return whether a process may be working in a folder: it has a young claim."""
     return any(path.name.endswith(SUFFIX) and is_young(path) for path in entries(folder / "claims"))
-
-
-def entries(folder: Path) -> list[Path]:
-    """Return the entries of a folder, sorted; none if it does not exist. Raises BenchError if it cannot be read."""
-    try:
-        return sorted(folder.iterdir())
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except OSError as error:
-        raise BenchError(f"cannot read {folder}: {error.strerror or error}.") from error
 
 
 def files_below(folder: Path) -> Iterator[Path]:
@@ -108,8 +105,16 @@ def files_below(folder: Path) -> Iterator[Path]:
 
 def size_of(folder: Path) -> tuple[int, int]:
     """Return the number of files in a folder and its subfolders, and their size in bytes."""
-    sizes = [path.lstat().st_size for path in files_below(folder)]
+    sizes = [_size(path) for path in files_below(folder)]
     return len(sizes), sum(sizes)
+
+
+def _size(path: Path) -> int:
+    """Return the size of a file in bytes; 0 if another process has just deleted it."""
+    try:
+        return path.lstat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def sort_run(found: Inventory, folder: Path, store: Store) -> None:
@@ -232,13 +237,28 @@ def remove_folder(folder: Path, root: Path) -> None:
     """Delete a folder of ``root``.
 
     It is renamed first, so that it disappears at once. 'bench gc' finds what an interrupted deletion leaves.
-    Raises BenchError if it cannot be deleted, and if it is a link, because its files are outside of ``root``.
+    Raises BenchError if it cannot be deleted, if it is in use, and if it is a link, because its files are outside of
+    ``root``.
     """
     if folder.is_symlink():
         raise BenchError(f"cannot delete {folder}: it is a link to {folder.resolve()}; delete the link by hand.")
-    moved = root / f"{REMOVED}{folder.name}-{os.getpid()}"
+    name = f"{REMOVED}{folder.name}-{os.getpid()}"
     try:
-        folder.rename(moved)
+        moved = _moved(folder, root / name, folder.with_name(name))
+        if in_use(moved):  # a process has claimed work between the last check and the renaming
+            moved.rename(folder)
+            raise BenchError(f"cannot delete {folder}: it has a claim of the last minutes; end the other process.")
         shutil.rmtree(moved)
     except OSError as error:
         raise BenchError(f"cannot delete {error.filename or folder}: {error.strerror or error}.") from error
+
+
+def _moved(folder: Path, *targets: Path) -> Path:
+    """Rename ``folder`` to the first of ``targets`` that is on the same file system, and return it."""
+    for target in targets[:-1]:
+        try:
+            return folder.rename(target)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+    return folder.rename(targets[-1])

@@ -17,14 +17,16 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from bench.core.errors import BenchError
 from bench.core.limits import CLAIM
 from bench.core.strict_json import parse_json
+from bench.runtime.console import say
 from bench.runtime.files import drop_abandoned
 from bench.runtime.input_files import read_input
 from bench.runtime.interrupt import check_stop
@@ -34,7 +36,9 @@ HEARTBEAT_S = 15.0  # seconds between two renewals of a time stamp
 STALE_S = 300.0  # NFS may show a time stamp that is 60 s old
 SUFFIX = ".claim"
 WAY_OUT = "give a folder that can be written"
-_NAME = re.compile(r"(?P<name>.+)\.(?P<generation>\d{1,9})\.claim")
+LAST = 999_999_999  # highest generation; the next one is the lowest free one
+TELL_AFTER_S = 2.0  # wait in silence at first: most claims are short
+_NAME = re.compile(r"(?P<name>.+)\.(?P<generation>0|[1-9][0-9]{0,8})\.claim", re.DOTALL)
 
 
 class Claims:
@@ -49,16 +53,16 @@ class Claims:
     def claim(self, folder: Path, name: str) -> Iterator[bool]:
         """Claim the work ``name`` in ``folder`` while the block runs. Yield False if another owner has it.
 
-        Raises BenchError if the folder cannot be written.
+        Raises BenchError if the folder cannot be written, or if no thread can be started.
         """
         path = _acquire(folder, name)
         if path is None:
             yield False
             return
-        with self._lock:
-            self._held.add(path)
-            self._start_heartbeat()
         try:
+            with self._lock:
+                self._held.add(path)
+                self._start_heartbeat()
             yield True
         finally:
             with self._lock:
@@ -67,19 +71,30 @@ class Claims:
 
     @contextmanager
     def wait_for(self, folder: Path, name: str, *, wait_s: float = 0.2) -> Iterator[None]:
-        """Claim the work ``name``, and wait while another owner has it. Raises Stopped on request."""
+        """Claim the work ``name``, and wait while another owner has it. Raises Stopped on request.
+
+        After TELL_AFTER_S seconds, one line on stderr names the owner, which may be suspended.
+        """
+        told, start = False, time.monotonic()
         while True:
             with self.claim(folder, name) as mine:
                 if mine:
                     yield
                     return
             check_stop()
+            if not told and time.monotonic() - start > TELL_AFTER_S:
+                say(f"waiting for {owner_of(folder, name) or 'another process'}, which has the claim on {name}")
+                told = True
             time.sleep(wait_s * (1 + random.random()))
 
     def _start_heartbeat(self) -> None:
         if self._thread is None or not self._thread.is_alive():  # a forked process has no thread
-            self._thread = threading.Thread(target=self._beat, name="claims", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._beat, name="claims", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:
+                raise BenchError(f"cannot start the thread that renews claims: {error}; raise 'ulimit -u'.") from error
+            self._thread = thread
 
     def _beat(self) -> None:
         while True:
@@ -105,7 +120,7 @@ def _acquire(folder: Path, name: str) -> Path | None:
     found = _generations(folder, name)
     if any(not _is_stale(path) for path in found.values()):
         return None
-    path = folder / f"{name}.{max(found, default=-1) + 1}{SUFFIX}"
+    path = folder / f"{name}.{_next(found)}{SUFFIX}"
     if not _create(path):
         return None
     # Between the two listings, another process may have created a claim of another generation. The process that
@@ -119,16 +134,25 @@ def _acquire(folder: Path, name: str) -> Path | None:
     return path
 
 
+def _next(generations: Collection[int]) -> int:
+    """Return the generation after the highest one; the lowest free one if the highest one is LAST."""
+    highest = max(generations, default=-1)
+    return highest + 1 if highest < LAST else next(i for i in count() if i not in generations)
+
+
 def _clean_up(folder: Path, superseded: Iterable[Path]) -> None:
     """Delete superseded claims, and the temporary files that their dead owners have left."""
-    for place in (folder, folder.parent, *(path for path in folder.parent.iterdir() if path.is_dir())):
-        drop_abandoned(place)
+    with suppress(OSError):  # the folder may have been deleted or renamed by the user
+        for place in (folder, folder.parent, *(path for path in folder.parent.iterdir() if path.is_dir())):
+            drop_abandoned(place)
     for path in superseded:
         _delete(path)
 
 
 def _release(path: Path) -> None:
-    _delete(path)
+    """Delete a claim of this process, unless it was superseded meanwhile and another owner has its name."""
+    if _read(path) in (None, _content()):
+        _delete(path)
     with suppress(OSError):  # the folder has other claims, or is gone
         path.parent.rmdir()
 
@@ -146,7 +170,7 @@ def _generations(folder: Path, name: str) -> dict[int, Path]:
 
 def _create(path: Path) -> bool:
     """Create a claim with its owner as content; return False if it exists."""
-    content = json.dumps({**machine(), "pid": os.getpid(), "started": start_time(os.getpid())}).encode()
+    content = json.dumps(_content()).encode()
     temporary = path.with_name(f".{path.name}.{owner_token()}.{secrets.token_hex(4)}.tmp")
     for attempt in range(20):  # another process may remove the empty folder
         try:
@@ -166,6 +190,11 @@ def _create(path: Path) -> bool:
     finally:
         _delete(temporary)
     return True
+
+
+def _content() -> dict[str, Any]:
+    """Return the content of the claims of this process."""
+    return {**machine(), "pid": os.getpid(), "started": start_time(os.getpid())}
 
 
 def _has_links(path: Path) -> bool:
@@ -205,16 +234,17 @@ def _is_stale(path: Path) -> bool:
 
     A claim without readable content is stale only after this time, because it may be in the process of creation. A time
     stamp more than STALE_S seconds in the future was not set by the clock of the file system, so it is no sign of life.
+    Raises BenchError if the folder cannot be written, because the claim could not be superseded either.
     """
     content = _read(path)
     if content is not None and _is_here(content):
         return not _owner_runs(content)
     try:
-        return abs(_now(path.parent) - path.stat().st_mtime) > STALE_S
+        return abs(file_system_time(path.parent) - path.lstat().st_mtime) > STALE_S
     except FileNotFoundError:
         return True  # released
-    except OSError:
-        return False
+    except OSError as error:
+        raise BenchError(f"cannot write {path.parent}: {error.strerror or error}; {WAY_OUT}.") from error
 
 
 def is_running(path: Path) -> bool:
@@ -232,8 +262,8 @@ def _owner_runs(content: dict[str, Any]) -> bool:
     return isinstance(pid, int) and pid > 0 and is_alive(pid, content.get("started"))
 
 
-def _now(folder: Path) -> float:
-    """Return the time of the file system, from the time stamp of a new file."""
+def file_system_time(folder: Path) -> float:
+    """Return the time of the file system, from the time stamp of a new file. Raises OSError if it cannot be written."""
     probe = folder / f".now.{owner_token()}.{secrets.token_hex(4)}.tmp"
     try:
         probe.touch()

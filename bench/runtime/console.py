@@ -49,7 +49,16 @@ def say(text: str) -> None:
 
 
 def harden() -> None:
-    """Replace ``sys.stdout`` and ``sys.stderr`` by streams that do not fail for encoding errors or closed pipes."""
+    """Replace ``sys.stdout`` and ``sys.stderr`` by streams that do not fail for encoding errors or closed pipes.
+
+    Descriptors that are closed are opened on the null device, because the next opened file would get their numbers, and
+    with them the messages of C libraries.
+    """
+    for descriptor in range(3):
+        with contextlib.suppress(OSError):
+            os.fstat(descriptor)
+            continue
+        os.open(os.devnull, os.O_RDWR)  # gets the lowest free number
     sys.stdout, sys.stderr = _hardened(sys.stdout), _hardened(sys.stderr)
 
 
@@ -110,7 +119,9 @@ def bars_stream() -> TextIO:
 
 
 def _hardened(stream: object) -> Output | None:
-    if not isinstance(stream, io.TextIOWrapper):  # None if the stream is closed
+    if stream is None:  # closed; print(file=None) would write to stdout
+        return Output(open(os.devnull, "wb"), encoding="utf-8", errors=ERRORS)
+    if not isinstance(stream, io.TextIOWrapper):
         return stream  # type: ignore[return-value]
     stream.flush()
     return Output(stream.buffer, encoding=stream.encoding, errors=ERRORS, line_buffering=stream.line_buffering)

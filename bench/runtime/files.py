@@ -8,6 +8,8 @@ import os
 import re
 import stat
 import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,28 +32,56 @@ def write_atomic(path: Path, content: bytes, *, follow_link: bool = False) -> No
     if the folder cannot be written, if the disk is full, or if ``path`` is a device, a pipe or a folder. In these cases
     no temporary file remains. For a file that a user names, use :func:`bench.runtime.output_files.write_output`.
     """
-    path = resolved(path) if follow_link else resolved(path.parent) / path.name
+    write_set([(resolved(path) if follow_link else path, content)])
+
+
+def write_set(files: Sequence[tuple[Path, bytes]]) -> None:
+    """Write several files, of which the last one describes the others, for example by their hashes.
+
+    All contents are on disk before the first file is replaced, so that nothing changes on a full disk. If another file
+    changes, the last one is deleted before and written again afterwards: a kill leaves no description of other
+    contents. Otherwise as :func:`write_atomic`.
+    """
+    staged: list[tuple[Path, Path]] = []
+    path = files[-1][0]
+    try:
+        for path, content in files:
+            _stage(staged, resolved(path.parent) / path.name, content, always=bool(staged))
+        if len(staged) > 1:
+            staged[-1][1].unlink(missing_ok=True)
+        while staged:
+            temporary, path = staged[0]
+            temporary.replace(path)
+            staged.pop(0)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise BenchError(f"cannot write {shown(path)}: {reason}; earlier results are unchanged.") from error
+    finally:
+        for temporary, _ in staged:
+            with suppress(OSError):
+                temporary.unlink()
+
+
+def _stage(staged: list[tuple[Path, Path]], path: Path, content: bytes, *, always: bool) -> None:
+    """Write ``content`` to a temporary file beside ``path``, and append both paths to ``staged``.
+
+    A file that has the content is left out unless ``always``, so that stored results can be read without write
+    permission.
+    """
     status = status_of(path)
     if status is not None and not stat.S_ISREG(status.st_mode):
         raise BenchError(f"cannot write {shown(path)}: it is not a regular file; name a file.")
-    temporary: Path | None = None
-    try:
-        if status is not None and status.st_size == len(content) and path.read_bytes() == content:
-            return  # so that stored results can be read without write permission
-        path.parent.mkdir(parents=True, exist_ok=True)
-        prefix = f".{path.name[:PREFIX]}.{owner_token()}."
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=prefix, suffix=".tmp", delete=False) as file:
-            temporary = Path(file.name)
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask() if status is None else stat.S_IMODE(status.st_mode))
-        temporary.replace(path)
-    except OSError as error:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-        reason = error.strerror or str(error)
-        raise BenchError(f"cannot write {shown(path)}: {reason}; earlier results are unchanged.") from error
+    if not always and status is not None and status.st_size == len(content) and path.read_bytes() == content:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    prefix = f".{path.name[:PREFIX]}.{owner_token()}."
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=prefix, suffix=".tmp", delete=False) as file:
+        temporary = Path(file.name)
+        staged.append((temporary, path))
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.chmod(0o666 & ~_umask() if status is None else stat.S_IMODE(status.st_mode))
 
 
 def _umask() -> int:
@@ -80,7 +110,8 @@ def drop_abandoned(folder: Path) -> None:
     for path in folder.glob(".*.tmp"):
         match = _TEMPORARY.search(path.name)
         if match is not None and is_abandoned(match["owner"]):
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # another user's file, in a folder where each may delete only their own
+                path.unlink()
 
 
 def without_byte_order_mark(content: bytes) -> bytes:
@@ -107,5 +138,7 @@ def read_facts(content: bytes) -> dict[str, Any]:
     safetensors library reads headers only from files on disk.
     """
     length = int.from_bytes(content[:8], "little")
-    facts: dict[str, Any] = parse_json(parse_json(content[8 : 8 + length])["__metadata__"][FACTS])
+    facts = parse_json(parse_json(content[8 : 8 + length])["__metadata__"][FACTS])
+    if not isinstance(facts, dict):
+        raise TypeError(f"its facts are of type {type(facts).__name__}")
     return facts

@@ -51,6 +51,16 @@ def is_folder(path: Path, name: str = "") -> bool:
     return status is not None and stat.S_ISDIR(status.st_mode)
 
 
+def entries(folder: Path) -> list[Path]:
+    """Return the entries of a folder, sorted; none if it does not exist. Raises BenchError if it cannot be read."""
+    try:
+        return sorted(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise BenchError(f"cannot read {shown(folder)}: {error.strerror or error}.") from error
+
+
 def resolved(path: Path, name: str = "") -> Path:
     """Return the absolute path without links. Raises BenchError for a loop of links and for a NUL character."""
     try:

@@ -11,7 +11,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NamedTuple
 
@@ -102,7 +102,8 @@ def _request_stop(number: int, frame: FrameType | None) -> None:
     if _REQUEST.stop is not None:
         raise KeyboardInterrupt
     _REQUEST.stop = SIGNALS[signal.Signals(number)]
-    os.write(2, NOTICE)  # not print(): the signal may arrive during another print()
+    with suppress(OSError):  # stderr may be closed, for example with the terminal; a stop is no error of a cell
+        os.write(2, NOTICE)  # not print(): the signal may arrive during another print()
 
 
 @contextmanager
@@ -118,6 +119,9 @@ def time_budget(text: str | None) -> Iterator[None]:
         _BUDGET.deadline = None
 
 
+LONGEST = 10  # digits of a number in a duration
+
+
 def duration(text: str) -> float:
     """Return the seconds of a duration such as 45s, 90m, 2h or 1h30m.
 
@@ -128,7 +132,7 @@ def duration(text: str) -> float:
     """
     total, digits = 0.0, ""
     for letter in text.strip().lower():
-        if letter in UNITS and digits.isdecimal() and digits.isascii():
+        if letter in UNITS and digits.isdecimal() and digits.isascii() and len(digits) <= LONGEST:
             total, digits = total + int(digits) * UNITS[letter], ""
         else:
             digits += letter

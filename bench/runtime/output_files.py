@@ -20,7 +20,9 @@ from bench.runtime.files import write_atomic
 from bench.runtime.input_files import described, is_folder, resolved, status_of
 
 #: Names of the files at the top of a results folder, and of its subfolders, that only measuring commands may write.
-OWN_FILES = ("results.csv", "leaderboard.csv", "comparison.csv", "corruptions.csv", "run.toml", "evaluate.toml")
+OWN_FILES = (
+    "results.csv", "leaderboard.csv", "comparison.csv", "corruptions.csv", "tables.sha256", "run.toml", "evaluate.toml",
+)  # fmt: skip
 OWN_FOLDERS = ("runs", "corrupted", "claims")
 FIGURES = (".png", ".svg")  # never files of a record
 

@@ -14,9 +14,10 @@ from bench.core.limits import PLUGIN
 from bench.core.paths import shown
 from bench.core.registry import REGISTRATIONS, Registration
 from bench.runtime.files import without_byte_order_mark
+from bench.runtime.foreign_code import foreign_code
 from bench.runtime.input_files import read_input, resolved, status_of
 from bench.runtime.plugin_imports import imported_files, is_installed, roots_in
-from bench.runtime.stale_bytecode import drop_stale
+from bench.runtime.source_loader import SourceLoader, import_from_source
 
 _LOADED: dict[Path, str] = {}  # hash by path of the plug-in
 _REGISTERED: dict[Path, tuple[Registration, ...]] = {}  # entries by path of the plug-in
@@ -98,7 +99,8 @@ def _load(path: Path) -> None:
         return
     if status_of(path, PLUGIN.name) is None:
         raise BenchError(f"plugin {shown(path)} does not exist.")
-    spec = importlib.util.spec_from_file_location(name, path)
+    loader = SourceLoader(name, str(path)) if path.suffix == ".py" else None
+    spec = importlib.util.spec_from_file_location(name, path, loader=loader)
     if spec is None or spec.loader is None:
         raise BenchError(f"plugin {shown(path)} is not a Python file.")
     read_input(path, PLUGIN)  # raises BenchError unless it is a regular file of a possible size
@@ -106,8 +108,9 @@ def _load(path: Path) -> None:
     sys.modules[name] = module
     before, count = set(sys.modules), len(REGISTRATIONS)
     try:
-        drop_stale(file for file in (path, *_imported(path)) if file.suffix == ".py")
-        spec.loader.exec_module(module)
+        import_from_source(path.parent)
+        with foreign_code():
+            spec.loader.exec_module(module)
         content = content_sha(path, _files(set(sys.modules) - before))
     except BenchError as error:
         del sys.modules[name]

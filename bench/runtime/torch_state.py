@@ -15,7 +15,7 @@ from torch import backends, overrides
 from torch.utils import _python_dispatch
 from torch.utils._device import DeviceContext
 
-from bench.core.errors import BenchError
+from bench.core.errors import BenchError, CellFailure
 
 #: Device types whose autocast is switched off.
 AUTOCAST_DEVICES = ("cpu", "cuda", "mps", "xpu")
@@ -142,16 +142,38 @@ def _function_modes() -> list[Any]:
     return modes
 
 
+def _dispatch_modes() -> list[Any]:
+    modes: list[Any] = getattr(_python_dispatch, "_get_current_dispatch_mode_stack", list)()
+    return modes
+
+
 def _refuse_modes() -> None:
     """Raise BenchError if a torch function or dispatch mode is active, because it may change any operation."""
-    function_modes = _function_modes()
-    dispatch_modes: list[Any] = getattr(_python_dispatch, "_get_current_dispatch_mode_stack", list)()
-    for mode in (*function_modes, *dispatch_modes):
+    for mode in (*_function_modes(), *_dispatch_modes()):
         if not isinstance(mode, DeviceContext):  # torch.device(…) is overridden above
             name = type(mode).__qualname__
             raise BenchError(
                 f"the torch mode {name} is active and may change every operation; exit it before the evaluation."
             )
+
+
+@contextmanager
+def no_modes_left(attack: str) -> Iterator[None]:
+    """Leave the torch function and dispatch modes that are still active after the block.
+
+    Raise CellFailure("attack_error") if there are some: they may change every later operation.
+    """
+    before = len(_function_modes()), len(_dispatch_modes())
+    left: list[str] = []
+    try:
+        yield
+    finally:
+        pops: tuple[Any, Any] = overrides._pop_mode, _python_dispatch._pop_mode
+        for modes, pop, number in zip((_function_modes, _dispatch_modes), pops, before, strict=True):
+            while len(modes()) > number:
+                left.append(type(pop()).__qualname__)
+    if left:
+        raise CellFailure("attack_error", f"{attack} left the torch mode {left[0]} active; use it in a with statement.")
 
 
 @contextmanager

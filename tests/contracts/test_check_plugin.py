@@ -26,6 +26,7 @@ ATTACKS = {
     "attack out-of-box": ("stays inside the ball and the box", r"outside \[0, 1\]; project"),
     "attack changes-inputs": ("leaves its inputs and labels unchanged", "it changed its inputs in place"),
     "attack changes-labels": ("leaves its inputs and labels unchanged", "it changed its labels in place"),
+    "attack hooks": ("leaves the model unchanged", "it changed the model's _forward_hooks "),
     "attack changes-weights": ("leaves the model unchanged", "it changed the model's first, last"),
     "attack trains": ("leaves the model unchanged", "it left the model in training mode"),
     "attack freezes": ("leaves the model unchanged", "it changed requires_grad of the model's first, last"),

@@ -98,6 +98,12 @@ def changes_weights(model: nn.Module, inputs: Tensor, labels: Tensor, spec: Spec
     return inputs
 
 
+def hooks(model: nn.Module, inputs: Tensor, labels: Tensor, spec: Spec, rng: SampleRng) -> Tensor:
+    for module in model.children():
+        module.register_forward_hook(lambda *_: None)
+    return inputs
+
+
 def trains(model: nn.Module, inputs: Tensor, labels: Tensor, spec: Spec, rng: SampleRng) -> Tensor:
     model.train()
     return inputs
@@ -153,7 +159,7 @@ register("good", good, passes=1)
 register("no-source", good, passes=1, source="")
 for function in (
     crashes, no_tensor, wrong_shape, wrong_type, out_of_ball, out_of_box, not_a_number, changes_inputs,
-    changes_labels, changes_weights, trains, freezes, attached, draws_globally, not_repeatable, hides_passes,
+    changes_labels, changes_weights, hooks, trains, freezes, attached, draws_globally, not_repeatable, hides_passes,
 ):  # fmt: skip
     register(function.__name__.replace("_", "-"), function)
 register("leaves-gradients", leaves_gradients, passes=1)

@@ -15,7 +15,7 @@ from PIL import Image
 from bench.core.errors import BenchError
 from bench.core.specs import Fitting
 from bench.data import image_files
-from bench.data.image_files import FITTING, digest_files, digest_split, read_image
+from bench.data.image_files import FITTING, digest_files, digest_split, image_size, opens, read_image
 
 SIDE = 12
 ORIENTATION = 0x0112
@@ -243,3 +243,24 @@ def test_the_hash_of_a_turned_image_is_another(tmp_path: Path, name: str) -> Non
     assert digest_files([tmp_path / name], tmp_path).digests != [
         hashlib.sha256((tmp_path / name).read_bytes()).digest()
     ]
+
+
+@pytest.mark.parametrize("name", ["AVIF", "DDS", "SPIDER", "BLP"])
+def test_a_damaged_file_of_any_format_is_one_sentence(tmp_path: Path, name: str) -> None:
+    """Readers of Pillow raise RuntimeError, NotImplementedError or AttributeError for some of these files."""
+    Image.init()
+    if name not in Image.SAVE:
+        pytest.skip(f"this Pillow does not write {name}")
+    mode = {"BLP": "P", "SPIDER": "F"}.get(name, "RGB")
+    path, whole, refused = tmp_path / "image", io.BytesIO(), 0
+    Image.fromarray(picture()).convert(mode).save(whole, name)
+    content, fitting = whole.getvalue(), Fitting(size=SIDE)
+    for place in range(0, len(content), max(1, len(content) // 60)):
+        path.write_bytes(content[:place] + b"\xfe" * 4 + content[place + 4 :])
+        opens(path)
+        for call in (lambda: image_size(path), lambda: read_image(path, fitting, fit=True)):
+            try:
+                call()
+            except BenchError as error:
+                refused += "\n" not in str(error)
+    assert refused

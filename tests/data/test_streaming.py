@@ -23,7 +23,7 @@ from bench.attacks.corruptions.registry import CORRUPTIONS
 from bench.config import MeasureConfig
 from bench.context import RunContext
 from bench.core.errors import BenchError, CellFailure
-from bench.core.specs import CorruptionSpec, Fitting
+from bench.core.specs import CorruptionSpec, EvalSpec, Fitting
 from bench.data import DataRequest, decode_pool, load_dataset, tensors
 from bench.data.content_hashes import stamps_of
 from bench.data.corrupted.cache import GeneratedSet
@@ -324,3 +324,15 @@ def test_official_files_are_streamed_and_a_damaged_one_fails_its_cell(context: R
     assert failure.value.reason == "corruption_error"
     with pytest.raises(CellFailure, match="changed after the run began"):
         context.corrupted(known, None)
+
+
+def test_a_damaged_test_image_is_found_before_any_computation(context: RunContext) -> None:
+    cell = EvalSpec(run_id="", data_sha="", attack=None, protocol="standard", limit=None, batch_size=4, seed=0)
+    context.read_images_of([cell])
+    path = context.dataset.test.read.paths[2]
+    status = path.stat()
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2] + b"\0" * (len(content) - len(content) // 2))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    with pytest.raises(BenchError, match=path.name):
+        dataclasses.replace(context, _checked=set()).read_images_of([cell])

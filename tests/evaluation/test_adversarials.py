@@ -127,6 +127,13 @@ def test_files_are_read_strictly() -> None:
             parse_adversarials(wrong, "cell", "weights", where="x")
 
 
+@pytest.mark.parametrize("facts", ['"a text"', "3", "null", "[]", "{}", "["])
+def test_facts_that_are_no_object_are_refused(facts: str) -> None:
+    tensors = {"images": torch.zeros(0, 3, 4, 4), "predictions": torch.zeros(0, dtype=torch.int64)}
+    with pytest.raises(BenchError, match=r"^x has no valid adversarial images"):
+        parse_adversarials(save(tensors, {"facts": facts}), "cell", "weights", where="x")
+
+
 @pytest.mark.parametrize("ids", [5, None, [["a"], ["b"]], {"a": 1, "b": 2}, "ab", [1, 2]])
 def test_odd_ids_are_refused(ids: Any) -> None:
     facts = {"cell_id": "cell", "weights_sha": "weights", "ids": ids}

@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
+from records import cell_record, run_record, samples_of
+from torch import nn
 
 from bench.config import RunConfig
 from bench.context import RunContext
-from bench.evaluation.run_cells import EvaluatedModel, run_cells
+from bench.evaluation.run_cells import EvaluatedModel, _journal, run_cells
 from bench.models.classifier import freeze
 from bench.planning.plan import make_plan
 from bench.planning.request import make_request
@@ -42,3 +45,19 @@ def test_a_filter_without_a_result_leaves_its_cell_without_one(
     assert found is not None
     assert (found.status, found.reason, found.n_correct) == ("skipped", "prerequisite_failed", None)
     assert len(summary.bad) == 1
+
+
+def test_a_journal_of_other_filter_outcomes_is_not_used(tmp_path: Path) -> None:
+    """The filters select the images: results of other images would be taken for those of these."""
+    store, run = Store(tmp_path), run_record()
+    store.write_run(run, None)
+    first = cell_record(run, "fgsm", [True, False])
+    spec = dataclasses.replace(cell_record(run, "pgd", [True, False]).spec, filters=(first.cell_id,))
+    subject = EvaluatedModel("x", nn.Identity(), run.weights_sha, 10)
+    config = RunConfig(models=["tiny"], variants=["baseline"])
+    context: Any = SimpleNamespace(store=store, device=torch.device("cpu"), config=config, progress=Progress())
+    keys = []
+    for outcomes in ([True, False], [False, True], [True, False]):
+        store.write_cell(cell_record(run, "fgsm", outcomes), samples_of(outcomes))
+        keys.append(_journal(spec, subject, context).key)
+    assert keys[0] == keys[2] != keys[1]

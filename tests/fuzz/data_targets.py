@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from cases import SKIP, Target
 from mutations import BINARY, Mutation, any_bytes, numbers
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, features
 from safetensors.torch import save
 
 from bench.core.specs import Fitting
@@ -215,7 +215,8 @@ def _images() -> Sequence[bytes]:
     pixels = RNG.integers(0, 256, (8, 8, 3), np.uint8)
     files = []
     for form, mode in (("PNG", "RGB"), ("PNG", "L"), ("PNG", "P"), ("PNG", "RGBA"), ("JPEG", "RGB"), ("BMP", "RGB"),
-                       ("GIF", "P"), ("TIFF", "RGB"), ("WEBP", "RGB"), ("PPM", "RGB"), ("ICO", "RGB")):  # fmt: skip
+                       ("GIF", "P"), ("TIFF", "RGB"), ("WEBP", "RGB"), ("PPM", "RGB"), ("ICO", "RGB"),
+                       ("DDS", "RGBA"), *([("AVIF", "RGB")] if features.check("avif") else [])):  # fmt: skip
         file = io.BytesIO()
         options = {"sizes": [(8, 8)]} if form == "ICO" else {}
         Image.fromarray(pixels).convert(mode).save(file, form, **options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tempfile
 from collections.abc import Sequence
@@ -9,19 +10,26 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from cases import Target
-from mutations import CSV, JSON
+import torch
+from cases import Target, same, short
+from mutations import BINARY, CSV, JSON
 from records import audit_record, cell_record, diagnosis_record, run_record, samples_of
+from safetensors.torch import save
 
+from bench.attacks.engine.checkpoint import Saved
 from bench.core.records import AuditRecord, DiagnosisRecord, EvalRecord, RunRecord
 from bench.core.seals import sealed
 from bench.core.strict_json import parse_json
+from bench.evaluation.journal import CellJournal
+from bench.evaluation.pass_counter import CountingModel
 from bench.gate.baseline import dump_baseline, make_baseline, parse_baseline
 from bench.gate.baseline import seal as baseline_seal
 from bench.gate.snapshot import take_snapshot
 from bench.results.record_files import dump_record, parse_record
 from bench.results.results_csv import all_audits, all_cells, all_diagnoses
 from bench.results.store import Store
+from bench.runtime.captured_warnings import Captured
+from bench.runtime.files import FACTS, read_facts
 
 RUN = run_record("lpc")
 RECORDS: dict[type[Any], Any] = {
@@ -126,6 +134,62 @@ def _true(content: bytes) -> bool:
     return True
 
 
+JOURNAL = [([1, 0], torch.tensor([0.25, 0.5]), ["a warning"]), ([1, 1], torch.tensor([1.0]), [])]
+
+
+def _entry(number: Sequence[int], tensor: torch.Tensor, messages: Sequence[str]) -> bytes:
+    facts = {
+        "key": "k", "number": number, "finished": number[1] == 0, "facts": {"messages": []}, "passes": [[3, 2]],
+        "batch_size": 8, "start_size": 16, "messages": messages, "elapsed_s": 1.5,
+    }  # fmt: skip
+    return _framed(json.dumps(facts), tensor)
+
+
+def _framed(facts: str, tensor: torch.Tensor) -> bytes:
+    entry = save({"adversarials": tensor}, {FACTS: facts})
+    return len(entry).to_bytes(8, "little") + hashlib.sha256(entry).digest() + entry
+
+
+def _read_journal(content: bytes, folder: Path) -> list[Any]:
+    """Read a journal as a cell does that continues after a kill."""
+    (folder / "cell.journal").write_bytes(content)
+    (folder / "cell.search").write_bytes(content[8:])  # the state of a search has no length
+    counters = [CountingModel(torch.nn.Identity())]
+    journal, found = CellJournal(folder / "cell", "k"), []
+    while (saved := _begun(journal, counters)) is not None:
+        state = counters[0].forwards, journal.stats.batch_size, journal.messages.so_far(), journal.start_size
+        found.append(([value.numpy() for value in saved.tensors.values()], saved.finished, *state))
+    return found
+
+
+def _begun(journal: CellJournal, counters: Sequence[CountingModel]) -> Saved | None:
+    journal.counters, journal.messages = counters, Captured()
+    return journal.begin()
+
+
+def _read_damaged_journal(content: bytes, folder: Path) -> bool:
+    """Entries before the first damaged one are used as they are, and no others."""
+    found, written = _read_journal(content, folder), _read_journal(_journal()[0], folder)
+    if not same(found, written[: len(found)]):
+        raise AssertionError(f"{short(found)} was read in place of {short(written)}")
+    return True
+
+
+def _journal() -> Sequence[bytes]:
+    return [b"".join(_entry(*entry) for entry in JOURNAL)]
+
+
+def _journal_facts() -> Sequence[bytes]:
+    content = _entry(*JOURNAL[0])[40:]
+    return [json.dumps(read_facts(content)).encode()]
+
+
+def _read_forged_journal(content: bytes, folder: Path) -> bool:
+    """Read an entry whose facts were changed, with the right hash."""
+    _read_journal(_framed(content.decode("utf-8", "replace"), JOURNAL[0][1]), folder)
+    return True
+
+
 TARGETS = (
     _in_store("run record", "run.json", JSON),
     _in_store("cell record", "cells/*.json", JSON),
@@ -136,6 +200,8 @@ TARGETS = (
     _forged("cell record, sealed again", EvalRecord),
     _forged("audit record, sealed again", AuditRecord),
     _forged("diagnosis record, sealed again", DiagnosisRecord),
+    Target("journal", _journal, _read_damaged_journal, BINARY, _true),
+    Target("journal, hashed again", _journal_facts, _read_forged_journal, JSON, _true),
     Target("baseline", _baselines, _read_baseline, JSON),
     Target("baseline, sealed again", _baselines, _read_forged_baseline, JSON, _true, _resealed_baseline),
 )

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
 from tiny_runs import rows
+from torch import nn
 
-from bench import pipeline
+from bench import evaluate, pipeline
 from bench.config import RunConfig
 from bench.context import RunContext
-from bench.core.errors import CellFailure
+from bench.core.errors import BenchError, CellFailure
+from bench.core.specs import EvalSpec
+from bench.evaluation import run_cells
 from bench.job import Job
 from bench.leaderboard import write_tables as tables
 from bench.leaderboard.write_tables import write_tables
 from bench.planning.plan import RunPlan
 from bench.planning.resume import RunSummary
+from bench.results.shared_work import SharedWork
+from bench.runtime.claims import CLAIMS
 from bench.runtime.progress import Progress
 from bench.training import checkpoints
 from bench.training.checkpoints import train_run
@@ -85,3 +91,44 @@ def test_tables_of_a_slow_process_do_not_replace_those_of_a_later_one(
     write_tables(first.store)
     others[0].join()
     assert {row["seed"] for row in rows(tmp_path)} == {"0", "1"}
+
+
+@pytest.mark.parametrize("lost", ["weights.safetensors", "run.json", ""], ids=["weights", "record", "whole run"])
+def test_a_run_that_is_lost_during_the_command_is_trained_again(
+    tmp_path: Path, plugin: Path, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    """Otherwise the command would wait for ever for another process that does it."""
+    asked = job(tmp_path, plugin)
+    run = asked.plan[0]
+    folder, waits = asked.store.run_folder(run.train.run_id), [0]
+
+    def lose(*_: object) -> None:
+        waits[0] += 1
+        assert waits[0] == 1, "waits for work that nobody does"
+        other.__exit__(None, None, None)
+        shutil.rmtree(folder) if not lost else (folder / lost).unlink()
+
+    monkeypatch.setattr(SharedWork, "wait", lose)
+    other = CLAIMS.claim(folder / "claims", f"cells-{run.cells[-1].cell_id}")
+    assert other.__enter__()
+    summary = asked.execute(Progress())
+    assert (summary.trained, summary.bad, waits) == (2, [], [1])
+    assert asked.execute(Progress()).cached == len(run.cells)
+
+
+def test_an_evaluation_whose_run_is_deleted_is_no_success(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    claim_and_store, calls = run_cells._claim_and_store, [0]
+
+    def then_delete(spec: EvalSpec, *arguments: Any) -> Any:
+        records = claim_and_store(spec, *arguments)
+        calls[0] += 1
+        if calls[0] == 2:
+            shutil.rmtree(tmp_path / "runs")
+        return records
+
+    monkeypatch.setattr(run_cells, "_claim_and_store", then_delete)
+    with pytest.raises(BenchError, match=r"run [0-9a-f]+ was deleted from .* during this command"):
+        evaluate(
+            nn.Sequential(nn.Flatten(), nn.Linear(192, 10)), name="linear", dataset="digits", attacks=["fgsm"],
+            eps=["0.1"], limit=20, corruptions="none", audit="none", results=tmp_path,
+        )  # fmt: skip

@@ -84,3 +84,13 @@ def test_such_cells_are_not_written(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match="contains an image twice"):
         store.write_cell(cell_record(run, "fgsm", [True, True]), samples_of([True]) * 2)
     assert not list(tmp_path.glob("runs/*/cells/*"))
+
+
+def test_outcomes_that_another_process_replaces_are_not_called_damaged(tmp_path: Path) -> None:
+    """The advice to delete damaged files would delete the new results."""
+    store, run = Store(tmp_path), run_record()
+    store.write_run(run, None)
+    read = store.write_cell(cell_record(run, "fgsm", [True, False]), samples_of([True, False]))
+    store.write_cell(cell_record(run, "fgsm", [False, False]), samples_of([False, False]))
+    with pytest.raises(BenchError, match="replaced by another process while it was read; repeat the command"):
+        store.read_samples(read)

@@ -39,6 +39,15 @@ def test_layout_is_free_but_no_value_is() -> None:
     assert parse_record(EvalRecord, shuffled.encode(), where="here") == CELL
 
 
+@pytest.mark.parametrize("name", ["../../../other", "a\0b", "", "a/b", "a" * 65, "é"])
+def test_a_filter_that_is_no_id_is_refused(name: str, tmp_path: Path) -> None:
+    """It would be used as the name of a file."""
+    spec = dataclasses.replace(CELL.spec, filters=(name,))
+    content = dump_record(dataclasses.replace(CELL, spec=spec, cell_id=spec.cell_id))
+    with pytest.raises(BenchError, match=r"its field spec.filters has .* which is no id of a cell"):
+        parse_record(EvalRecord, content, where="here")
+
+
 @pytest.mark.parametrize(
     ("damage", "why"),
     [
@@ -205,6 +214,16 @@ def test_a_changed_bit_in_the_state_of_a_training_is_found(tmp_path: Path) -> No
         path.write_bytes(damaged)
         with pytest.raises(BenchError, match="Delete it to restart the training"):
             store.read_training("run")
+
+
+def test_the_state_of_another_training_is_refused(tmp_path: Path) -> None:
+    """For example of the same network with another seed, whose tensors would fit."""
+    store = Store(tmp_path)
+    store.write_training("run", b"header, weights and moments")
+    store.training_path("other").parent.mkdir(parents=True)
+    store.training_path("other").write_bytes(store.training_path("run").read_bytes())
+    with pytest.raises(BenchError, match="is damaged or belongs to another run"):
+        store.read_training("other")
 
 
 @pytest.mark.parametrize(

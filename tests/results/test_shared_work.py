@@ -61,6 +61,29 @@ def test_work_whose_record_was_deleted_is_not_done(tmp_path: Path, record: Path)
     assert compute(work, record)
 
 
+@pytest.mark.parametrize("force", [False, True])
+def test_own_work_whose_record_was_deleted_is_done_again(tmp_path: Path, record: Path, force: bool) -> None:
+    """Otherwise the command would wait for ever for another process that does it."""
+    work, _ = two(tmp_path, force=force)
+    assert compute(work, record)
+    record.unlink()
+    assert compute(work, record)
+    record.unlink()
+    work.settle(record)
+    assert work.is_done(record)
+
+
+def test_work_alone_waits_for_its_owner(tmp_path: Path, record: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = two(tmp_path)
+    monkeypatch.setattr(interrupt._REQUEST, "stop", StopRequest("SIGTERM", 143))
+    with first.alone(record):
+        assert not compute(second, record)
+        with pytest.raises(Stopped), second.alone(record):
+            pass
+    with second.alone(record):
+        pass
+
+
 def test_work_in_progress_is_left_to_its_owner(tmp_path: Path, record: Path) -> None:
     first, second = two(tmp_path)
     with first.claimed(record) as mine:

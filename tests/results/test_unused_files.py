@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import io
 import json
@@ -376,3 +377,71 @@ def test_a_removal_that_is_interrupted_leaves_no_half_run(store: Store, monkeypa
     assert isinstance(find_unused(store), Inventory)
     delete_unused(find_unused(store), store.root)
     assert list(store.root.iterdir()) == [store.root / "runs"]
+
+
+def rename_across(monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
+    """Let ``runs`` be on another file system than the results folder."""
+    rename = Path.rename
+
+    def refuse(path: Path, target: Path) -> Path:
+        if target.parent == root:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+
+
+def test_a_run_on_another_file_system_is_removed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, other = stored(store), stored(store, "lpc")
+    rename_across(monkeypatch, store.root)
+    remove_folder(store.run_folder(run.run_id), store.root)
+    assert [path.name for path in (store.root / "runs").iterdir()] == [other.run_id]
+    monkeypatch.setattr("bench.results.unused_files.shutil.rmtree", lambda path: None)  # interrupted
+    remove_folder(store.run_folder(other.run_id), store.root)
+    assert store.runs() == []
+    assert set(unused(store).values()) == {"rest of a run that was removed"}
+    delete_unused(find_unused(store), store.root)
+    assert not list(store.root.rglob("*.json"))
+
+
+def test_a_claim_in_the_last_moment_keeps_the_run(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = stored(store)
+    folder, rename = store.run_folder(run.run_id), Path.rename
+
+    def claimed(path: Path, target: Path) -> Path:
+        if path == folder:
+            touch(folder / "claims/train.0.claim")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", claimed)
+    with pytest.raises(BenchError, match="has a claim"):
+        remove_folder(folder, store.root)
+    assert store.finished_run(run.run_id) is not None
+    assert list(store.root.iterdir()) == [store.root / "runs"]
+
+
+def test_a_process_that_starts_during_the_question_keeps_its_run(
+    store: Store, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = stored(store)
+
+    def agree(*_: object, **__: object) -> bool:
+        touch(store.run_folder(run.run_id) / "claims/train.0.claim")
+        return True
+
+    monkeypatch.setattr("click.confirm", agree)
+    refused = bench("rm", run.run_id, "--results", store.root)
+    assert refused.code == 2
+    assert "is in use" in refused.err
+    assert store.finished_run(run.run_id) is not None
+
+
+def test_a_clock_that_is_ahead_does_not_age_claims(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = stored(store)
+    touch(store.training_path(run.run_id))
+    age(store.root)
+    touch(store.run_folder(run.run_id) / "claims/train.0.claim")  # of another machine
+    now = time.time()
+    monkeypatch.setattr("bench.results.unused_files.time.time", lambda: now + 3600)
+    found = find_unused(store)
+    assert (found.unused, list(found.kept)) == ([], [store.run_folder(run.run_id)])

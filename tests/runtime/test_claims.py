@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -19,7 +22,7 @@ from bench.runtime.processes import machine, start_time
 
 def claim_of(folder: Path, generation: int = 0, **changes: object) -> Path:
     """Write a claim as another owner would."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"work.{generation}.claim"
     owner = {"host": "elsewhere", "boot": "", "namespace": "", "pid": 1, "started": ""}
     path.write_text(json.dumps(owner | changes), encoding="utf-8")
@@ -171,4 +174,88 @@ def test_odd_claims_are_no_sign_of_life_and_no_obstacle(tmp_path: Path) -> None:
 def test_a_time_stamp_in_the_future_does_not_block_the_work(tmp_path: Path) -> None:
     path = claim_of(tmp_path)
     os.utime(path, (4e9, 4e9))
+    assert is_free(tmp_path)
+
+
+def test_after_the_last_generation_follows_the_lowest_free_one(tmp_path: Path) -> None:
+    """A generation of ten digits would be invisible: the work would be done twice, and never be free again."""
+    pid = dead_process()
+    for generation in (0, claims.LAST):
+        claim_of(tmp_path, generation, **machine(), pid=pid)
+    with Claims().claim(tmp_path, "work") as mine:
+        assert mine
+        assert [path.name for path in tmp_path.glob("*.claim")] == ["work.1.claim"]
+        assert not is_free(tmp_path)
+    assert is_free(tmp_path)
+
+
+def test_two_spellings_of_a_generation_hide_no_owner(tmp_path: Path) -> None:
+    live = claim_of(tmp_path, 1, **machine(), pid=os.getpid(), started=start_time(os.getpid()))
+    dead = claim_of(tmp_path, 2, **machine(), pid=dead_process())
+    for name in ("01", "001", "١"):
+        (tmp_path / f"work.{name}.claim").write_bytes(dead.read_bytes())
+    assert list(claims._generations(tmp_path, "work")) == [1, 2]
+    assert not is_free(tmp_path)
+    live.unlink()
+
+
+def test_the_claim_of_an_owner_that_took_over_is_kept(tmp_path: Path) -> None:
+    """After a suspension of minutes, another machine may have taken the work over, and use the same name again."""
+    with Claims().claim(tmp_path, "work"):
+        taken = claim_of(tmp_path)
+    assert json.loads(taken.read_text(encoding="utf-8"))["host"] == "elsewhere"
+
+
+@pytest.mark.parametrize("error", [errno.EROFS, errno.ENOSPC, errno.EACCES])
+def test_a_stale_claim_in_a_folder_that_cannot_be_written_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    """Nobody could ever take the claim over, so that waiting for it would never end."""
+    os.utime(claim_of(tmp_path), (0, 0))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr(Path, "touch", refuse)
+    with pytest.raises(BenchError, match=f"cannot write .*{os.strerror(error)}"), Claims().claim(tmp_path, "work"):
+        pass
+
+
+def test_waiting_names_the_owner_after_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The owner may be suspended, so that the wait has no end."""
+    monkeypatch.setattr(claims, "TELL_AFTER_S", 0.01)
+    owner = claim_of(tmp_path, **machine(), pid=os.getpid(), started=start_time(os.getpid()))
+    timer = threading.Timer(0.2, owner.unlink)
+    timer.start()
+    with Claims().wait_for(tmp_path, "work", wait_s=0.02):
+        timer.join()
+    said = capsys.readouterr().err.splitlines()
+    assert said == [f"waiting for process {os.getpid()} on {machine()['host']}, which has the claim on work"]
+
+
+def test_the_folder_of_a_claim_may_disappear(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    claim_of(tmp_path / "claims", 3, **machine(), pid=dead_process())
+
+    def gone(folder: Path) -> NoReturn:
+        shutil.rmtree(tmp_path / "claims")
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+
+    monkeypatch.setattr(Path, "iterdir", gone)
+    with Claims().claim(tmp_path / "claims", "work") as mine:
+        assert mine
+
+
+def test_a_claim_without_a_heartbeat_is_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(thread: threading.Thread) -> NoReturn:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with (
+            pytest.raises(BenchError, match="can't start new thread; raise 'ulimit -u'"),
+            Claims().claim(tmp_path, "work"),
+        ):
+            pass
     assert is_free(tmp_path)

@@ -117,6 +117,15 @@ def test_a_reader_that_goes_away_changes_no_exit_code(folder: Path, results: str
     assert b"BrokenPipe" not in found.stderr
 
 
+def test_messages_without_stderr_are_no_part_of_the_output(folder: Path) -> None:
+    """A closed descriptor would be given to the next file, and print() without a stream writes to stdout."""
+    code = "import os, sys; from bench.runtime.console import harden, say; harden(); say('message'); print('output')"
+    code += "; file = open('written', 'wb'); os.write(2, b'message'); file.close()"
+    found = start(folder, shell=f'{sys.executable} -c "{code}" 2>&-')
+    assert (found.returncode, found.stdout) == (0, b"output\n")
+    assert (folder / "written").read_bytes() == b""
+
+
 def test_reports_are_utf8_on_every_console(folder: Path, tmp_path: Path) -> None:
     junit, page = tmp_path / "ü.xml", tmp_path / "page.md"
     arguments = ["check", "--baseline", "b.json", "--results", "worse", "--junit", str(junit), "--summary", str(page)]

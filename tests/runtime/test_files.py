@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.core.errors import BenchError
-from bench.runtime.files import check_writable, write_atomic
+from bench.runtime.files import check_writable, drop_abandoned, write_atomic, write_set
 
 
 def test_a_write_that_breaks_off_leaves_the_old_file_and_nothing_else(
@@ -58,3 +58,58 @@ def test_a_link_in_a_results_folder_is_replaced_and_its_target_stays(tmp_path: P
     (tmp_path / "folder").symlink_to(tmp_path)
     write_atomic(tmp_path / "folder" / "results.csv", b"newer")
     assert (tmp_path / "results.csv").read_bytes() == b"newer"
+
+
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_a_kill_leaves_no_description_of_other_contents(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    """Such as the record of a cell, which has the hash of its outcomes."""
+    places = [tmp_path / name for name in ("outcomes", "images", "record")]
+    write_set([(path, b"old") for path in places])
+    replace, calls = Path.replace, [0]
+
+    def killed(self: Path, target: Path) -> Path:
+        calls[0] += 1
+        if calls[0] == step:
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            write_set([(path, b"new") for path in places])
+    assert not places[-1].exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"outcomes", "images"}
+    write_set([(path, b"new") for path in places])
+    assert [path.read_bytes() for path in places] == [b"new"] * 3
+
+
+def test_a_full_disk_changes_no_file_of_a_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    places, calls = [tmp_path / name for name in ("outcomes", "record")], [0]
+    write_set([(path, b"old") for path in places])
+
+    def full(descriptor: int) -> None:
+        calls[0] += 1
+        if calls[0] == 2:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(BenchError, match="record: No space left on device; earlier results are unchanged"):
+        write_set([(path, b"new") for path in places])
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"outcomes": b"old", "record": b"old"}
+
+
+def test_abandoned_files_of_other_users_are_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a folder such as /tmp, each user may delete only their own files."""
+    monkeypatch.setattr("bench.runtime.files.is_abandoned", lambda token: True)
+    (tmp_path / ".results.csv.0a-1-1.x.tmp").touch()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refuse)
+        drop_abandoned(tmp_path)
+    drop_abandoned(tmp_path)
+    assert list(tmp_path.iterdir()) == []

@@ -26,7 +26,9 @@ def test_durations(text: str, seconds: float) -> None:
     assert duration(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "2", "h", "2x", "0s", "-1h", "1.5h", "٢h", "2h30", "nan", "1e9h"])
+@pytest.mark.parametrize(
+    "text", ["", "2", "h", "2x", "0s", "-1h", "1.5h", "٢h", "2h30", "nan", "1e9h", "9" * 400 + "s", "1" * 5000 + "d"]
+)
 def test_other_texts_are_no_durations(text: str) -> None:
     with pytest.raises(BenchError, match="no duration"):
         duration(text)
@@ -105,3 +107,15 @@ def test_a_time_budget_belongs_to_its_thread(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_stop_is_not_caught_as_an_error() -> None:
     assert not issubclass(Stopped, Exception)
+
+
+def test_a_stop_needs_no_stderr() -> None:
+    """The terminal may be gone. An error of the handler would be an error of the attack that runs."""
+    stderr = os.dup(2)
+    os.close(2)
+    try:
+        with pytest.raises(Stopped):
+            signals_seen(signal.SIGTERM)
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)

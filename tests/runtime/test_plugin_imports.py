@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
+import py_compile
+import struct
 import subprocess
 import sys
+from importlib.util import MAGIC_NUMBER, cache_from_source
 from pathlib import Path
 
 import pytest
 
-from bench.core.errors import BenchError
 from bench.runtime.plugin import content_sha, load_plugins
 from bench.runtime.plugin_imports import imported_files
-from bench.runtime.stale_bytecode import drop_stale
 
 FILES = {
     "plug.py": """
@@ -102,7 +103,7 @@ def test_code_that_runs_is_the_code_that_is_hashed(tmp_path: Path) -> None:
         command = [sys.executable, "-c", program]
         done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
         assert done.stdout == f"{value}\n"
-    assert list(tmp_path.glob("__pycache__/helper_of_this_test.*")), "bytecode is written, so that it can be stale"
+        py_compile.compile(str(helper))  # as another program that imports the helper
 
 
 def test_a_module_that_names_a_missing_file_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,19 +115,22 @@ def test_a_module_that_names_a_missing_file_is_not_read(tmp_path: Path, monkeypa
     del sys.modules["missing"]
 
 
-def test_bytecode_that_cannot_be_deleted_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = tmp_path / "a.py"
-    source.write_text("VALUE = 1\n")
-    compiled = tmp_path / "a.pyc"
-    compiled.write_bytes(b"0" * 20)
-    monkeypatch.setattr("bench.runtime.stale_bytecode.cache_from_source", lambda _: str(compiled))
-
-    def refuse(*_: object, **__: object) -> None:
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(Path, "unlink", refuse)
-    with pytest.raises(BenchError, match=r"a.pyc is not the compiled form of .*a.py and cannot be deleted: Permission"):
-        drop_stale([source])
+def test_compiled_files_beside_a_plugin_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A compiled file that fits its source by size and time may hold other code, or a tuple of 2^31 entries."""
+    bomb = b"(" + (2**31 - 1).to_bytes(4, "little")
+    for name, imports in (("plug", "import helper_with_a_bomb.inner"), ("helper_with_a_bomb/inner", "VALUE = 1")):
+        source = tmp_path / f"{name}.py"
+        source.parent.mkdir(exist_ok=True)
+        source.write_text(imports)
+        compiled = Path(cache_from_source(str(source)))
+        compiled.parent.mkdir()
+        status = source.stat()
+        head = MAGIC_NUMBER + struct.pack("<III", 0, int(status.st_mtime), status.st_size)
+        compiled.write_bytes(head + bomb)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    load_plugins([tmp_path / "plug.py"])
+    assert sys.modules["helper_with_a_bomb.inner"].VALUE == 1
+    assert all(path.read_bytes().endswith(bomb) for path in tmp_path.rglob("*.pyc")), "none is written"
 
 
 def test_a_name_that_no_file_can_have_is_no_file(tmp_path: Path) -> None:

@@ -36,29 +36,29 @@ COMPARISON_COLUMNS = {
         "p_checkpoint or p_variant; empty if the finding of this row is not based on p_checkpoint"
     ),
     "p_variant": (
-        "p-value of the exact sign-flip test of the differences of the seeds; compares the two variants over several "
-        "trainings; empty for a single seed and if the seeds have the same weights"
+        "p-value of the exact sign-flip test of the differences between variant and reference, one per seed; compares "
+        "the two variants over several trainings; empty for a single seed and if the seeds have the same weights"
     ),
     "p_variant_smallest": "smallest p_variant that is possible with this number of seeds",
     "p_variant_holm": "p_variant after the same correction; empty if the finding of this row is not based on p_variant",
     "mde": (
         "difference in points that McNemar's test of two networks detects in 80 % of cases, for this number of images "
-        "and the observed share of regressed or improved images. If no difference is detectable with this share, the "
-        "smallest detectable share, with all changes in one direction. The level is 0.05 divided by the number of rows "
-        "with a p-value. For `corruptions_acc` the test is a paired t-test, and the column is empty if no image "
-        "differs. Empty if no difference is detectable"
+        "and the observed share of regressed or improved images. If this share is too small for any difference to be "
+        "detected, the smallest share that is detectable if all changes are in one direction. The level is 0.05 "
+        "divided by the number of rows with a p-value. For `corruptions_acc` the test is a paired t-test, and the "
+        "column is empty if no image differs. Empty if not even a difference of 100 points is detectable"
     ),
     "mde_seeds": (
         "difference in points that the sign-flip test over this number of seeds detects in 80 % of cases: the larger "
-        "result of two models, normal differences with the observed standard deviation, and images that improve "
-        "independently at random. The level is 0.05 divided by the number of rows with a p-value. Empty without "
-        "p_variant and if no difference is detectable"
+        "result of two calculations. One assumes normal differences with the observed standard deviation, the other "
+        "images that improve independently at random. The level is 0.05 divided by the number of rows with a p-value. "
+        "Empty without p_variant and if no difference is detectable"
     ),
     "std_seeds": "standard deviation of the difference over seeds, in points; empty for a single seed",
     "finding": (
         "`higher`, `lower`, or the size of the difference that would have been detected. Based on p_variant_holm if "
         "the number of seeds allows a p_variant of at most 0.05 divided by the number of rows with a p-value. "
-        "Otherwise, and if collapse was not measured, based on p_checkpoint_holm, and valid for these weights only. "
+        "Otherwise, or if collapse was not measured, based on p_checkpoint_holm, and valid for these weights only. "
         "With `upper bound` if the attack of the higher accuracy is flagged. `untested` if p_checkpoint is empty and "
         "there are too few seeds. `not compared` if the two were measured differently, or if either is no better than "
         "chance. `no conclusion: not collapsed` if either has a collapse penalty and has not collapsed"
@@ -68,8 +68,8 @@ COMPARISON_COLUMNS = {
     "note": "reason why a p-value or the difference is empty",
     "audit": "result of the audits of the runs of the variant, as in leaderboard.csv; empty without an audit",
     "chance": (
-        "names the variant or the reference if it is no better than chance on clean images, with the number of seeds "
-        "unless all are; otherwise empty"
+        "names the variant or the reference if any of its seeds is no better than chance on clean images, with the "
+        "number of these seeds if it is not all of them; otherwise empty"
     ),
     "leaked": "as in leaderboard.csv, the larger number of the two; empty if unknown for both",
     "collapse": "collapse status of the variant, as in leaderboard.csv; empty without a collapse penalty",

@@ -32,7 +32,8 @@ def test_the_command_draws_all_kinds_into_a_png(bench: Callable[..., Any], tmp_p
     done = bench("plot", "corruptions", "--dataset", "digits", "--json", "--out", path)
     assert done.code == 0, done.err
     assert done.json == {"path": str(path)}
-    width, height = Image.open(path).size
+    with Image.open(path) as image:
+        width, height = image.size
     assert height / width > 0.8 * len(list(CORRUPTIONS)) / 7
     for name in ("sheet.jpg", "sheet", "sheet.png.pdf"):
         refused = bench("plot", "corruptions", "--dataset", "digits", "--out", tmp_path / name)

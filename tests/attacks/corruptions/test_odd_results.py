@@ -11,7 +11,7 @@ import pytest
 
 from bench.attacks.corruptions.apply import corrupt_bytes
 from bench.attacks.corruptions.registry import CORRUPTIONS, CorruptionEntry
-from bench.core.errors import CellFailure
+from bench.core.errors import BenchError, CellFailure
 
 IMAGES = np.arange(4 * 8 * 8 * 3, dtype=np.uint8).reshape(4, 8, 8, 3)
 FIVE = (1.0, 1.0, 1.0, 1.0, 1.0)
@@ -80,3 +80,25 @@ def test_bench_corrupt_says_so_in_one_sentence(bench: Callable[..., Any], tmp_pa
         CORRUPTIONS.remove("odd")
     assert (shown.code, shown.err.count("\n")) == (2, 1)
     assert "corruption 'odd' failed: odd returned NoneType" in shown.err
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("../../evil", "contains '/'"),
+        ("a\\b", "contains"),
+        ("labels", "another file of this name"),
+        ("Manifest", "another file of this name"),
+        ("CON", "Windows reserves it"),
+        ("nul.tar", "Windows reserves it"),
+        ("fog.", "begins or ends with a dot"),
+        (".hidden", "begins or ends with a dot"),
+        ("Fog", "'fog' differs from it in upper and lower case only"),
+        ("é" * 60, "has 120 bytes"),
+    ],
+)
+def test_a_name_that_no_file_can_have_is_refused(name: str, why: str) -> None:
+    """The images are stored in a file of this name: ../ would write elsewhere, and labels would replace the labels."""
+    with pytest.raises(BenchError, match=rf"corruption .* cannot be the name of its file of images: .*{why}"):
+        CORRUPTIONS.register(name, CORRUPTIONS.get("fog"), origin="plugin.py")
+    assert name not in CORRUPTIONS
