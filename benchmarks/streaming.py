@@ -156,7 +156,7 @@ def watched(command: Sequence[str]) -> tuple[str, float]:
             peak = max(peak, memory_of(process.pid))
         except OSError:  # it has ended
             break
-        time.sleep(0.25)
+        time.sleep(1)
     output = process.communicate()[0]
     if process.returncode:
         raise SystemExit(f"{' '.join(command)} ended with code {process.returncode}.")
@@ -169,15 +169,16 @@ def imports() -> float:
     return watched([sys.executable, "-c", code])[1]
 
 
-def whole_run(folder: Path, place: Path, size: int, workers: int) -> Sequence[str]:
+def whole_run(folder: Path, place: Path, given: argparse.Namespace) -> Sequence[str]:
     """Return the command of the whole run."""
     plugin = place / "one_convolution.py"
     plugin.write_text(PLUGIN)
-    options = f"--image-size {size} --workers {workers} --models one_convolution --variants baseline --epochs 1"
-    cells = "--limit all --attacks fgsm,pgd-5 --corruptions brightness --severities 3 --audit none --no-diagnose"
+    options = f"--image-size {given.size} --workers {given.workers} --models one_convolution --variants baseline"
+    images = f"--epochs 1 --train-limit {given.train_limit} --limit {given.limit}"
+    cells = "--attacks fgsm,pgd-5 --eps 4/255 --corruptions brightness --severities 3 --audit none --no-diagnose"
     results = ["--results", str(place / "results"), "--plugin", str(plugin), "--data-dir", str(folder)]
     data = ["--dataset", "imagefolder", "--recipe", "short"]
-    return [sys.executable, "-m", "bench", "run", *data, *results, *options.split(), *cells.split()]
+    return [sys.executable, "-m", "bench", "run", *data, *results, *options.split(), *images.split(), *cells.split()]
 
 
 def main() -> None:
@@ -190,6 +191,8 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each loader, in turn; 0 for none")
     parser.add_argument("--per-round", type=int, default=10_000, help="images of each measurement")
+    parser.add_argument("--train-limit", default="all", help="training images of the run")
+    parser.add_argument("--limit", default="all", help="test images of the run")
     parser.add_argument("--no-run", action="store_true", help="measure the loaders only")
     parser.add_argument("--folder", type=Path, help="folder made by an earlier call with the same --images")
     parser.add_argument("--out", type=Path)
@@ -243,7 +246,7 @@ def measure(given: argparse.Namespace, folder: Path, place: Path) -> Iterator[tu
         yield "bench / timm", f"{share:.2f}", f"at least {GOAL_SHARE}: {'met' if share >= GOAL_SHARE else 'missed'}"
     if not given.no_run:
         start = time.perf_counter()
-        _, peak = watched(whole_run(folder, place, given.size, given.workers))
+        _, peak = watched(whole_run(folder, place, given))
         more = peak - base
         yield "bench run: seconds", f"{time.perf_counter() - start:.0f}", ""
         yield "bench run: peak memory", f"{peak:.2f} GiB", ""
