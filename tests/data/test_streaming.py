@@ -227,6 +227,18 @@ def test_a_worker_that_is_killed_is_an_error_and_new_ones_start(files: list[Path
     assert torch.equal(pixels_of(images), expected(files))
 
 
+def test_idle_workers_that_were_killed_are_replaced(files: list[Path]) -> None:
+    pixels_of(streamed(files))
+    found = workers()
+    for worker in found:
+        os.kill(worker, signal.SIGKILL)
+    deadline = time.monotonic() + 20
+    while any(map(is_running, found)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert torch.equal(pixels_of(streamed(files)), expected(files))
+    assert not set(found) & set(workers())
+
+
 def test_no_worker_outlives_a_process_that_is_killed(files: list[Path]) -> None:
     program = (
         "import sys, torch, pathlib, time\n"
@@ -329,7 +341,7 @@ def test_official_files_are_streamed_and_a_damaged_one_fails_its_cell(context: R
 def test_a_damaged_test_image_is_found_before_any_computation(context: RunContext) -> None:
     cell = EvalSpec(run_id="", data_sha="", attack=None, protocol="standard", limit=None, batch_size=4, seed=0)
     context.read_images_of([cell])
-    path = context.dataset.test.read.paths[2]
+    path = next(path for path in context.dataset.test.read.paths if path.suffix == ".png")
     status = path.stat()
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2] + b"\0" * (len(content) - len(content) // 2))
