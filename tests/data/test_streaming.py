@@ -93,6 +93,7 @@ def test_batches_have_the_pixels_of_torchvision_in_the_order_of_the_indices(file
 @pytest.mark.usefixtures("small")
 def test_iterations_may_be_nested_and_abandoned(files: list[Path]) -> None:
     images, whole = streamed(files), expected(files).float() / 255
+    assert torch.equal(images.inputs(torch.arange(COUNT), CPU), whole)  # its workers are idle now
     for number, (inputs, _) in enumerate(images.batches(torch.arange(COUNT).split(10), CPU)):
         for other, _ in images.batches(torch.arange(COUNT).flip(0).split(4), CPU):
             assert torch.equal(other, whole.flip(0)[:4])
