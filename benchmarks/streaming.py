@@ -63,7 +63,19 @@ class Speed(NamedTuple):
     """Speed of a loader, and the time until it could start."""
 
     per_second: float
+    cpu_ms: float  # processor time of all processes per image, which depends less on what else the machine does
     opening_s: float  # listing, hashing and checking the files
+
+
+class Clock:
+    """Time, and processor time of this process and its ended children, since the start."""
+
+    def __init__(self) -> None:
+        self.start, self.cpu = time.perf_counter(), sum(os.times()[:4])
+
+    def speed(self, n: int, opening_s: float) -> Speed:
+        """Return the speed for ``n`` images."""
+        return Speed(n / (time.perf_counter() - self.start), 1000 * (sum(os.times()[:4]) - self.cpu) / n, opening_s)
 
 
 def ours(folder: Path, count: int, size: int, workers: int, batch_size: int) -> Speed:
@@ -71,7 +83,7 @@ def ours(folder: Path, count: int, size: int, workers: int, batch_size: int) -> 
     import torch
 
     from bench.core.specs import Fitting
-    from bench.data import DataRequest, load_dataset
+    from bench.data import DataRequest, decode_pool, load_dataset
     from bench.data.streaming import StreamedImages
     from bench.data.tensors import load_images
 
@@ -80,9 +92,10 @@ def ours(folder: Path, count: int, size: int, workers: int, batch_size: int) -> 
     if not isinstance(images, StreamedImages):
         raise SystemExit(f"{len(images)} images are held in memory; give more --images.")
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:count]
-    start = time.perf_counter()
+    clock = Clock()
     n = sum(len(labels) for _, labels in images.batches(order.split(batch_size), torch.device("cpu")))
-    return Speed(n / (time.perf_counter() - start), start - opening)
+    decode_pool.close_all()
+    return clock.speed(n, clock.start - opening)
 
 
 def timms(folder: Path, count: int, size: int, workers: int, batch_size: int) -> Speed:
@@ -106,9 +119,9 @@ def timms(folder: Path, count: int, size: int, workers: int, batch_size: int) ->
         device=torch.device("cpu"),
         persistent_workers=False,
     )
-    start = time.perf_counter()
+    clock = Clock()
     n = sum(len(labels) for _, labels in loader)
-    return Speed(n / (time.perf_counter() - start), start - opening)
+    return clock.speed(n, clock.start - opening)
 
 
 LOADERS = {"bench": ours, "timm": timms}
@@ -143,7 +156,7 @@ def watched(command: Sequence[str]) -> tuple[str, float]:
             peak = max(peak, memory_of(process.pid))
         except OSError:  # it has ended
             break
-        time.sleep(0.25)
+        time.sleep(1)
     output = process.communicate()[0]
     if process.returncode:
         raise SystemExit(f"{' '.join(command)} ended with code {process.returncode}.")
@@ -156,15 +169,16 @@ def imports() -> float:
     return watched([sys.executable, "-c", code])[1]
 
 
-def whole_run(folder: Path, place: Path, size: int, workers: int) -> Sequence[str]:
+def whole_run(folder: Path, place: Path, given: argparse.Namespace) -> Sequence[str]:
     """Return the command of the whole run."""
     plugin = place / "one_convolution.py"
     plugin.write_text(PLUGIN)
-    options = f"--image-size {size} --workers {workers} --models one_convolution --variants baseline --epochs 1"
-    cells = "--limit all --attacks fgsm,pgd-5 --corruptions brightness --severities 3 --audit none --no-diagnose"
+    options = f"--image-size {given.size} --workers {given.workers} --models one_convolution --variants baseline"
+    images = f"--epochs 1 --train-limit {given.train_limit} --limit {given.limit}"
+    cells = "--attacks fgsm,pgd-5 --eps 4/255 --corruptions brightness --severities 3 --audit none --no-diagnose"
     results = ["--results", str(place / "results"), "--plugin", str(plugin), "--data-dir", str(folder)]
     data = ["--dataset", "imagefolder", "--recipe", "short"]
-    return [sys.executable, "-m", "bench", "run", *data, *results, *options.split(), *cells.split()]
+    return [sys.executable, "-m", "bench", "run", *data, *results, *options.split(), *images.split(), *cells.split()]
 
 
 def main() -> None:
@@ -177,6 +191,8 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each loader, in turn; 0 for none")
     parser.add_argument("--per-round", type=int, default=10_000, help="images of each measurement")
+    parser.add_argument("--train-limit", default="all", help="training images of the run")
+    parser.add_argument("--limit", default="all", help="test images of the run")
     parser.add_argument("--no-run", action="store_true", help="measure the loaders only")
     parser.add_argument("--folder", type=Path, help="folder made by an earlier call with the same --images")
     parser.add_argument("--out", type=Path)
@@ -222,6 +238,7 @@ def measure(given: argparse.Namespace, folder: Path, place: Path) -> Iterator[tu
         for name, of_name in speeds.items():
             each = ", ".join(f"{speed.per_second:.0f}" for speed in of_name)
             yield f"{name}: images per second", f"{medians[name]:.0f} ({each})", ""
+            yield f"{name}: processor ms per image", f"{statistics.median(s.cpu_ms for s in of_name):.2f}", ""
             opening = ", ".join(f"{speed.opening_s:.1f}" for speed in of_name)
             yield f"{name}: seconds before the first image, first and later", opening, ""
             yield f"{name}: peak memory of the loader", f"{max(peaks[name]):.2f} GiB", ""
@@ -229,7 +246,7 @@ def measure(given: argparse.Namespace, folder: Path, place: Path) -> Iterator[tu
         yield "bench / timm", f"{share:.2f}", f"at least {GOAL_SHARE}: {'met' if share >= GOAL_SHARE else 'missed'}"
     if not given.no_run:
         start = time.perf_counter()
-        _, peak = watched(whole_run(folder, place, given.size, given.workers))
+        _, peak = watched(whole_run(folder, place, given))
         more = peak - base
         yield "bench run: seconds", f"{time.perf_counter() - start:.0f}", ""
         yield "bench run: peak memory", f"{peak:.2f} GiB", ""

@@ -72,7 +72,8 @@ class DecodePool:
         self.owner, self.size = os.getpid(), size
         descriptor = _shared_file(size)
         self._memory = mmap.mmap(descriptor, size)
-        self._unanswered: deque[int] = deque()  # numbers of the workers, in the order of their requests
+        self._sent = 0  # number of the last request
+        self._unanswered: deque[tuple[int, int]] = deque()  # index of the worker and number of the request, in order
         self._workers: list[subprocess.Popen[bytes]] = []
         try:
             for _ in range(workers):
@@ -121,9 +122,10 @@ class DecodePool:
         pipe = self._workers[worker].stdin
         assert pipe is not None
         with self._whole():
-            pipe.write(json.dumps(request).encode() + b"\n")
+            self._sent += 1
+            self._unanswered.append((worker, self._sent))
+            pipe.write(json.dumps(request._replace(number=self._sent)).encode() + b"\n")
             pipe.flush()
-        self._unanswered.append(worker)
 
     def _received(self, start: int, count: int) -> NDArray[np.uint8]:
         """Return the pixels of the oldest request. Raises its error."""
@@ -135,13 +137,16 @@ class DecodePool:
         return np.frombuffer(self._memory, np.uint8, count, start)
 
     def _answer(self) -> Answer:
-        worker = self._workers[self._unanswered.popleft()]
-        assert worker.stdout is not None
+        """Return the oldest answer. An interrupt must not leave one behind: its pixels would be taken for others."""
         with self._whole():
-            line = worker.stdout.readline()
-            if not line.endswith(b"\n"):
+            worker, number = self._unanswered.popleft()
+            pipe = self._workers[worker].stdout
+            assert pipe is not None
+            line = pipe.readline()
+            answer = Answer(*json.loads(line)) if line.endswith(b"\n") else None
+            if answer is None or answer.number != number:
                 raise BrokenPipeError
-        return Answer(*json.loads(line))
+        return answer
 
     def _discard(self) -> None:
         """Wait for the answers that an interrupted iteration has left."""

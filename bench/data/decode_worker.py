@@ -35,11 +35,13 @@ class Request(NamedTuple):
     fit: bool
     ids: list[str]  # needed by a corruption only
     corruption: tuple[Any, ...] | None  # fields of a Corruption
+    number: int = 0
 
 
 class Answer(NamedTuple):
     """Outcome of a request. Without an error, the pixels are in the shared memory."""
 
+    number: int
     error: str = ""
     reason: str = ""  # of a CellFailure; empty: a BenchError
 
@@ -59,12 +61,12 @@ def answer(request: Request, memory: NDArray[np.uint8]) -> Answer:
 
             pixels[:] = Corruption(*request.corruption).apply(pixels, request.ids)
     except CellFailure as failure:
-        return Answer(failure.message[:MOST_LETTERS], failure.reason)
+        return Answer(request.number, failure.message[:MOST_LETTERS], failure.reason)
     except BenchError as error:
-        return Answer(str(error)[:MOST_LETTERS])
+        return Answer(request.number, str(error)[:MOST_LETTERS])
     except Exception as error:  # noqa: BLE001 - the parent raises it
-        return Answer(f"images could not be read: {type(error).__name__}: {error}."[:MOST_LETTERS])
-    return Answer()
+        return Answer(request.number, f"images could not be read: {type(error).__name__}: {error}."[:MOST_LETTERS])
+    return Answer(request.number)
 
 
 def main(descriptor: int, size: int) -> None:

@@ -93,8 +93,8 @@ class StreamedImages:
         They are uint8. With ``as_float``, they may be float32, which saves a copy.
         """
         waiting: deque[Tensor] = deque()
-        corruption = self.corruption
-        in_workers = corruption if corruption is not None and corruption.is_builtin else None
+        in_workers = self.corruption if self.corruption is not None and self.corruption.is_builtin else None
+        here = self.corruption if in_workers is None else None
 
         with borrowed(self.workers or default_workers(), self.reader.image_bytes) as (pool, layout):
 
@@ -107,15 +107,14 @@ class StreamedImages:
             parts = self._read(pool.read(requests(), layout))
             for first in parts:
                 indices = waiting.popleft()
-                in_floats = as_float and corruption is in_workers
-                dtype = torch.float32 if in_floats else torch.uint8
+                dtype = torch.float32 if as_float and here is None else torch.uint8
                 batch = torch.empty((len(indices), *self.shape), dtype=dtype, pin_memory=pinned)
                 slices = batch.split(layout.images)
                 for rows, part in zip(slices, chain([first], islice(parts, len(slices) - 1)), strict=True):
                     rows.view(-1).copy_(torch.from_numpy(part))
-                if corruption is not None and corruption is not in_workers:
+                if here is not None:
                     names = [self.ids[i] for i in indices.tolist()]
-                    batch = torch.from_numpy(corruption.apply(batch.numpy(), names))
+                    batch = torch.from_numpy(here.apply(batch.numpy(), names))
                 yield indices, batch
 
     def _read(self, parts: Iterator[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:

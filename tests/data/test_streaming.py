@@ -23,7 +23,7 @@ from bench.attacks.corruptions.registry import CORRUPTIONS
 from bench.config import MeasureConfig
 from bench.context import RunContext
 from bench.core.errors import BenchError, CellFailure
-from bench.core.specs import CorruptionSpec, Fitting
+from bench.core.specs import CorruptionSpec, EvalSpec, Fitting
 from bench.data import DataRequest, decode_pool, load_dataset, tensors
 from bench.data.content_hashes import stamps_of
 from bench.data.corrupted.cache import GeneratedSet
@@ -93,6 +93,7 @@ def test_batches_have_the_pixels_of_torchvision_in_the_order_of_the_indices(file
 @pytest.mark.usefixtures("small")
 def test_iterations_may_be_nested_and_abandoned(files: list[Path]) -> None:
     images, whole = streamed(files), expected(files).float() / 255
+    assert torch.equal(images.inputs(torch.arange(COUNT), CPU), whole)  # its workers are idle now
     for number, (inputs, _) in enumerate(images.batches(torch.arange(COUNT).split(10), CPU)):
         for other, _ in images.batches(torch.arange(COUNT).flip(0).split(4), CPU):
             assert torch.equal(other, whole.flip(0)[:4])
@@ -227,6 +228,18 @@ def test_a_worker_that_is_killed_is_an_error_and_new_ones_start(files: list[Path
     assert torch.equal(pixels_of(images), expected(files))
 
 
+def test_idle_workers_that_were_killed_are_replaced(files: list[Path]) -> None:
+    pixels_of(streamed(files))
+    found = workers()
+    for worker in found:
+        os.kill(worker, signal.SIGKILL)
+    deadline = time.monotonic() + 20
+    while any(map(is_running, found)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert torch.equal(pixels_of(streamed(files)), expected(files))
+    assert not set(found) & set(workers())
+
+
 def test_no_worker_outlives_a_process_that_is_killed(files: list[Path]) -> None:
     program = (
         "import sys, torch, pathlib, time\n"
@@ -324,3 +337,15 @@ def test_official_files_are_streamed_and_a_damaged_one_fails_its_cell(context: R
     assert failure.value.reason == "corruption_error"
     with pytest.raises(CellFailure, match="changed after the run began"):
         context.corrupted(known, None)
+
+
+def test_a_damaged_test_image_is_found_before_any_computation(context: RunContext) -> None:
+    cell = EvalSpec(run_id="", data_sha="", attack=None, protocol="standard", limit=None, batch_size=4, seed=0)
+    context.read_images_of([cell])
+    path = next(path for path in context.dataset.test.read.paths if path.suffix == ".png")
+    status = path.stat()
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2] + b"\0" * (len(content) - len(content) // 2))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    with pytest.raises(BenchError, match=path.name):
+        dataclasses.replace(context, _checked=set()).read_images_of([cell])
