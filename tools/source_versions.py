@@ -36,7 +36,8 @@ TABLE = Path(__file__).resolve().with_name("source_versions.json")
 #: Packages and modules whose source can change a result.
 WITHIN = (
     "bench.attacks", "bench.audit", "bench.core.seeds", "bench.data.augment", "bench.data.image_files",
-    "bench.data.sampling", "bench.data.tensors", "bench.diagnostics", "bench.models", "bench.sanity", "bench.training",
+    "bench.data.sample_random", "bench.data.sampling", "bench.data.tensors", "bench.diagnostics", "bench.models",
+    "bench.sanity", "bench.training",
 )  # fmt: skip
 #: Registries and lists of entries: their numbers are in the specs, and the functions that they name are followed.
 LISTS = (

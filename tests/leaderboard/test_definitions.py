@@ -11,6 +11,7 @@ import pytest
 from records import cell_record, run_record, samples_of
 
 from bench.core.records import EvalRecord, RunRecord
+from bench.core.specs import TrainSpec
 from bench.leaderboard.comparison_report import comparison_markdown
 from bench.leaderboard.write_tables import Tables, write_tables
 from bench.results.store import Store
@@ -118,7 +119,8 @@ def test_a_row_whose_seeds_were_attacked_otherwise_has_no_place(tmp_path: Path) 
 
 def test_the_baseline_of_another_version_of_the_training_is_none(tmp_path: Path) -> None:
     """Its weights differ for no idea's sake; beside the one of this version it is not asked, whichever comes first."""
-    for name, versions in {"alone": (2,), "before": (2, 3), "other": (1, 3)}.items():
+    current = TrainSpec.version
+    for name, versions in {"alone": (2,), "before": (2, current), "other": (1, current)}.items():
         store = Store(tmp_path / name)
         write(store, run_record("lpc"), MORE)
         for version in versions:
@@ -126,7 +128,7 @@ def test_the_baseline_of_another_version_of_the_training_is_none(tmp_path: Path)
             assert record.spec is not None
             spec = dataclasses.replace(record.spec, version=version)
             run = dataclasses.replace(record, spec=spec, run_id=spec.run_id, config_sha=spec.config_sha)
-            write(store, run, MORE if version == 3 else FEWER)
+            write(store, run, MORE if version == current else FEWER)
         found = write_tables(store)
         of_lpc = found.board.set_index("variant").loc["lpc", f"{FGSM}_diff"]
         assert found.comparison.empty if name == "alone" else list(found.comparison["diff"]) == [0, 0]

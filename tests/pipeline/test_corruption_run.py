@@ -239,7 +239,7 @@ def test_files_are_read_in_place_of_making_images(run: Bench, bench: Bench, tmp_
     assert run(*asked, variants="baseline").code == 0
     table = results(tmp_path).set_index(["source", "corruption", "severity"])
     made, read = table.loc["generated"], table.loc["official"]
-    assert made.n_correct.nunique() > 4, "a model that tells images apart"
+    assert made.n_correct.nunique() > 3, "a model that tells images apart"
     assert read.n_correct.loc[["fog", "pixelate"]].equals(made.n_correct.loc[["fog", "pixelate"]])
     assert read.n_correct.loc["snow"].equals(read.n_correct.loc["fog"])
     assert not read.official.any(), "nobody has published them"

@@ -17,7 +17,8 @@ NOT_COVERED = {
     "registries and their entries: numbers in specs, functions that are followed": {
         "bench.attacks", "bench.attacks.builtin", "bench.attacks.registry", "bench.attacks.corruptions.builtin",
         "bench.attacks.corruptions.registry", "bench.attacks.corruptions.severities", "bench.models.registry",
-        "bench.models.variants",
+        "bench.models.variants", "bench.models.variant_registry", "bench.models.rival_variants",
+        "bench.models.robust_variants", "bench.training.precision_trial",
     },
     "text for notes": {"bench.attacks.corruptions.notes"},
     "networks from elsewhere, identified by their weights, structure and settings": {
