@@ -14,12 +14,13 @@ from typing import Literal
 from bench.core.epsilon import format_eps
 from bench.core.options import Config, option
 from bench.core.sources import EXTERNAL
-from bench.core.specs import Backend, Encoding, Norm, Precision
+from bench.core.specs import Backend, Encoding, Norm
 from bench.core.vocabulary import BASELINE, ENCODINGS, MCE_REFERENCES, NATIVE, NORMS, PRECISIONS, PROTOCOLS, REFERENCE
+from bench.models.variants import shown_name
 from bench.runtime.interrupt import duration
 
 AuditLevel = Literal["default", "full", "none"]
-AttackPrecision = Literal["auto", "fp32", "bf16"]
+ChosenPrecision = Literal["auto", "fp32", "bf16"]
 
 NETWORKS, DATA, TRAINING = "Networks", "Data", "Training"
 ATTACKS, CORRUPTIONS, CHECKS = "Attacks", "Corruptions", "Checks and diagnosis"
@@ -62,6 +63,11 @@ class TableConfig(Config):
     )
     rank_flagged: bool = option(False, group=TABLES, help="also rank rows whose numbers are flagged")
 
+    def __post_init__(self) -> None:
+        """Convert and check every value. The reference gets the name with which tables show it."""
+        super().__post_init__()
+        object.__setattr__(self, "against", shown_name(self.against))
+
 
 @dataclass(frozen=True, kw_only=True)
 class MeasureConfig(DataConfig, TableConfig):
@@ -88,7 +94,7 @@ class MeasureConfig(DataConfig, TableConfig):
     attack_backend: Backend = option(
         NATIVE, group=ATTACKS, choices=(NATIVE, REFERENCE), help="our own attacks, or foolbox and pyautoattack"
     )
-    attack_precision: AttackPrecision = option(
+    attack_precision: ChosenPrecision = option(
         "fp32",
         group=ATTACKS,
         choices=PRECISIONS,
@@ -197,14 +203,23 @@ class RunConfig(MeasureConfig):
     train_batch_size: int | None = option(
         group=TRAINING, minimum=2, default_text="the recipe's", help="batch size of the training"
     )
-    train_precision: Precision = option(
-        "fp32",
+    train_precision: ChosenPrecision = option(
+        "auto",
         group=TRAINING,
-        choices=("fp32", "bf16"),
-        help="bf16: train the backbone in bfloat16; several times faster if the hardware supports it",
+        choices=PRECISIONS,
+        help="precision of the backbone in training. auto: the one that a trial shows to be faster on this device",
+    )
+    ema: float | None = option(
+        group=TRAINING,
+        minimum=0,
+        maximum=1,
+        default_text="the recipe's, or the variant's",
+        help="decay per step of the averaged weights, which are evaluated in place of the last ones; 0: no average",
     )
     train_eps: str | None = option(
-        group=TRAINING, default_text="the data set's largest", help="Linf budget of pgd_at, as in --eps"
+        group=TRAINING,
+        default_text="the data set's largest",
+        help="budget of adversarial training, as in --eps",
     )
     diagnose: bool = option(True, group=CHECKS, no_form=True, help="measure collapse, gradients and DeepFool distances")
 
@@ -258,6 +273,11 @@ class NetworkConfig(Config):
     module: str | None = option(
         group=NETWORKS, metavar="FILE.py:FACTORY", help="function that returns a module, instead of a file"
     )
+
+    def __post_init__(self) -> None:
+        """Convert and check every value. A combination of variants gets the name with which tables show it."""
+        super().__post_init__()
+        object.__setattr__(self, "variant", shown_name(self.variant))
 
     @property
     def title(self) -> str:

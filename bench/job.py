@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,12 +15,15 @@ from bench.data.split import Dataset
 from bench.diagnostics.registry import plugin_codes
 from bench.leaderboard.write_tables import check_reference
 from bench.planning.plan import Request, RunPlan, make_plan
+from bench.planning.recipes import PAPER
 from bench.planning.request import make_request
 from bench.planning.resume import RunSummary, is_audited, is_diagnosed, pending_cells
 from bench.results.store import Store
 from bench.runtime.config_file import RUN_FILE, write_config
 from bench.runtime.files import check_writable
 from bench.runtime.plugin import load_plugins
+
+FEWEST_STEPS = 300  # shorter trainings use float32 without a trial
 
 if TYPE_CHECKING:
     from bench.context import RunContext
@@ -49,6 +53,8 @@ class Job:
         stored = store.runs()
         request, dataset = make_request(config, known_models={run.model for run in stored})
         check_reference(config.against, {*request.variants, *(run.variant for run in stored)})
+        if config.train_precision == "auto" and not config.recipe.startswith(PAPER):  # published: float32
+            request = _with_chosen_precisions(request, dataset, config)
         return cls(config=config, request=request, plan=make_plan(request), dataset=dataset, store=store)
 
     @cached_property
@@ -98,3 +104,15 @@ class Job:
         from bench.context import RunContext
 
         return RunContext.of(self.config, self.dataset, eps_texts=self.request.eps_texts, progress=progress)
+
+
+def _with_chosen_precisions(request: Request, dataset: Dataset, config: RunConfig) -> Request:
+    """Choose the floating-point type of the trainings of each model. Imports torch for long trainings."""
+    n_train = request.data.train_limit or len(dataset.train)
+    if request.recipe.epochs * n_train < FEWEST_STEPS * request.recipe.batch_size:
+        return request
+    from bench.runtime.progress import choose_progress
+    from bench.training.precision_trial import choose_precisions
+
+    chosen = choose_precisions(request, config.device, config.results, choose_progress())
+    return dataclasses.replace(request, precisions=chosen)

@@ -107,7 +107,8 @@ def _warn_of_collapse(plan: Sequence[RunPlan], context: RunContext) -> None:
         status = row_collapse(row, group) if row.run.config_sha in requested else None
         if status is not None and status.word == NOT_COLLAPSED:
             name = f"{row.run.model}:{row.run.variant}"
-            context.progress.line(f"warning: {name} on {row.run.dataset}: {status.text}. {ADVICE}")
+            measured = " (NC1 on training images)" if "NC1" in status.text else ""
+            context.progress.line(f"warning: {name} on {row.run.dataset}: {status.text}{measured}. {ADVICE}")
 
 
 def _execute_run(run: RunPlan, work: PlanWork, context: RunContext, summary: RunSummary) -> None:
@@ -155,7 +156,7 @@ def _diagnose(spec: TrainSpec, model: Classifier, weights_sha: str, context: Run
     if record.status == "ok":
         summary.diagnosed += 1
         shown = (f"{name} {_short(record.values[f'collapse_{name}'])}" for name in HEADLINE)
-        context.progress.line(f"{spec.name} diagnosis: {', '.join(shown)}, {record.time_s:.1f} s")
+        context.progress.line(f"{spec.name} diagnosis on test images: {', '.join(shown)}, {record.time_s:.1f} s")
     else:
         summary.bad.append(f"{spec.name} diagnosis {record.status}: {record.reason}: {record.message}")
         context.progress.line(summary.bad[-1])

@@ -36,6 +36,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--engine-reference-runs", type=int, help="runs of pyautoattack with different seeds; 0 for none")
     group.addoption("--engine-cache", type=Path, help="results folder in which the trained networks are stored")
     group.addoption(
+        "--training-size", choices=("small", "full"), default="small", help="size of the benchmarks of training"
+    )
+    group.addoption(
         "--engine-clock", choices=("wall", "cpu"), default="wall", help="cpu: time of this process, CPU only"
     )
 

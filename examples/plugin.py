@@ -9,6 +9,7 @@ Run from the checkout:
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from bench.attacks import ATTACKS, AttackEntry, Cost, SampleRng
 from bench.attacks.corruptions.draws import Draws
@@ -21,6 +22,7 @@ from bench.diagnostics.latents import Latents, Value
 from bench.diagnostics.registry import DIAGNOSTICS, DiagnosticEntry
 from bench.leaderboard.metrics import MetricEntry, MetricInput, register_metric
 from bench.models.registry import ModelEntry, register_model
+from bench.models.training_steps import TRAINING_STEPS, StepContext, StepEntry, TrainingBatch
 from bench.models.variants import VARIANTS, VariantEntry
 
 
@@ -41,6 +43,38 @@ VARIANTS.register(
         summary="point collapse on 8 latents",
         source="this example",
         spec=VariantSpec(head="linear", latent_dim=8, penalty="mean_square", schedule="short"),
+    ),
+    origin=__file__,
+)
+
+
+# A training step: a function from a batch to the loss, for a method that is more than a head, a penalty and an attack
+# on the images. The variant `lpc+mixup` adds the penalty of lpc.
+def mixup(batch: TrainingBatch, context: StepContext) -> Tensor:
+    """Mix each image with the previous one of the batch, and the losses of both labels in the same shares."""
+    share = context.random.uniform("mixup", 1, 1, 1)  # (B, 1, 1, 1), per image
+    found = context.forward(share * batch.images + (1 - share) * batch.images.roll(1, 0))
+    own, previous = (cross_entropy(found.outputs, y, reduction="none") for y in (batch.labels, batch.labels.roll(1)))
+    return own.lerp(previous, 1 - share.flatten()).mean() + context.penalties(found)
+
+
+TRAINING_STEPS.register(
+    "mixup",
+    StepEntry(
+        summary="cross-entropy of pairs of images, mixed in random shares",
+        source="Zhang et al. 2018, arXiv 1710.09412, with uniform shares",
+        function=mixup,
+        adversary="unused",  # it does not call context.attack()
+        criterion=False,  # it does not call context.criterion or context.loss
+    ),
+    origin=__file__,
+)
+VARIANTS.register(
+    "mixup",
+    VariantEntry(
+        summary="baseline trained on mixed pairs of images",
+        source="this example",
+        spec=VariantSpec(training_step="mixup"),
     ),
     origin=__file__,
 )

@@ -31,6 +31,9 @@ from __future__ import annotations
 
 import math
 
+import torch
+from torch import Tensor
+
 from bench.models.schedules import GAMMA_END, SCHEDULES, GammaState, ScheduleEntry, StepStats, TrainingFacts
 
 TARGET = 3.0  # nats: the correct class has 20 times the probability of any other class
@@ -51,16 +54,16 @@ def rate(facts: TrainingFacts) -> float:
     return min(FASTEST, math.log(GAMMA_END / FLOOR) / max(CROSSING * steps, 1))
 
 
-def balance(margin: float, mean_square: float, num_classes: int) -> float:
-    """Return γ* of equation (1), clipped to [FLOOR, GAMMA_END].
+def balance(margin: float | Tensor, mean_square: float | Tensor, num_classes: int) -> Tensor:
+    """Return γ* of equation (1), clipped to [FLOOR, GAMMA_END], a float32 tensor of no dimension.
 
     ``margin`` is m in nats, ``mean_square`` is P.
     """
-    if margin <= 0:
-        return FLOOR
-    push = (num_classes - 1) * margin**2
+    margin, mean_square = torch.as_tensor(margin), torch.as_tensor(mean_square)
+    push = (num_classes - 1) * margin.clamp(min=0).square()
     pull = 2 * mean_square * TARGET * (math.exp(TARGET) + num_classes - 1)
-    return min(max(push / pull, FLOOR), GAMMA_END) if pull else GAMMA_END
+    balanced = torch.where(pull > 0, push / pull, GAMMA_END).clamp(FLOOR, GAMMA_END)
+    return torch.where(margin > 0, balanced, FLOOR)
 
 
 def advance(state: GammaState, done: StepStats, facts: TrainingFacts) -> GammaState:
@@ -68,11 +71,11 @@ def advance(state: GammaState, done: StepStats, facts: TrainingFacts) -> GammaSt
     margin = _running(state.margin, done.margin)
     mean_square = _running(state.mean_square, done.mean_square)
     target = balance(margin, mean_square, facts.num_classes)
-    change = min(max(math.log(target / state.gamma), -FASTEST), rate(facts))
-    return GammaState(state.gamma * math.exp(change), margin, mean_square)
+    change = (target / state.gamma).log().clamp(-FASTEST, rate(facts))
+    return GammaState(state.gamma * change.exp(), margin, mean_square)
 
 
-def _running(before: float | None, now: float) -> float:
+def _running(before: float | Tensor | None, now: float | Tensor) -> float | Tensor:
     return now if before is None else before + (now - before) / MEMORY
 
 

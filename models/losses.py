@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bench.core.registry import Registry
+from bench.models.adaptive_gamma import TARGET
 from bench.models.outputs import COSINE_SCALE
 from bench.models.schedules import TrainingFacts
 
@@ -42,6 +43,26 @@ def cross_entropy(outputs: Tensor, labels: Tensor, epoch: int, facts: TrainingFa
 def smoothed_cross_entropy(outputs: Tensor, labels: Tensor, epoch: int, facts: TrainingFacts) -> Tensor:
     """Compute the cross-entropy with 0.9 on the label and 0.1 spread over all K classes (Szegedy et al. 2016)."""
     return F.cross_entropy(outputs, labels, label_smoothing=SMOOTHING)
+
+
+def matched_smoothing(margin: float, num_classes: int) -> float:
+    """Return the smoothing ε whose optimal logit margin is ``margin`` nats, for ``num_classes`` K classes.
+
+    Smoothed labels have 1 − ε + ε/K on the label and ε/K elsewhere. The smoothed cross-entropy is minimal if the
+    softmax equals the smoothed label. Then e^m is the ratio of both shares, 1 + K(1 − ε)/ε, hence
+
+        ε = K / (e^m + K − 1).
+
+    >>> round(matched_smoothing(3.0, 10), 2)
+    0.34
+    """
+    return num_classes / (math.exp(margin) + num_classes - 1)
+
+
+def matched_smoothed_cross_entropy(outputs: Tensor, labels: Tensor, epoch: int, facts: TrainingFacts) -> Tensor:
+    """Compute the smoothed cross-entropy with the margin of the adaptive schedule of γ, 3 nats, as its optimum."""
+    smoothing = matched_smoothing(TARGET, facts.num_classes)
+    return F.cross_entropy(outputs, labels, label_smoothing=smoothing)
 
 
 def arcface_ramp(epoch: int, facts: TrainingFacts) -> tuple[float, float]:
@@ -107,6 +128,45 @@ CRITERIA.register(
     "cosface",
     CriterionEntry(
         summary="additive cosine margin", source="Wang et al. 2018, arXiv 1801.09414", function=cosface, output="cosine"
+    ),
+    origin=_ORIGIN,
+)
+CRITERIA.register(
+    "label_smoothing_matched",
+    CriterionEntry(
+        summary=f"cross-entropy against labels smoothed so that the optimal margin is {TARGET:g} nats",
+        source="Szegedy et al. 2016, arXiv 1512.00567; the margin is that of bench.models.adaptive_gamma",
+        function=matched_smoothed_cross_entropy,
+    ),
+    origin=_ORIGIN,
+)
+CRITERIA.register(
+    "cosine_softmax",
+    CriterionEntry(
+        summary="cross-entropy on 16 times the cosines of latents and weights",
+        source="Wang et al. 2017, arXiv 1704.06369",
+        function=cross_entropy,
+        output="cosine",
+    ),
+    origin=_ORIGIN,
+)
+CRITERIA.register(
+    "l2_softmax",
+    CriterionEntry(
+        summary="cross-entropy on logits of latents of length 16",
+        source="Ranjan et al. 2017, arXiv 1703.09507",
+        function=cross_entropy,
+        output="fixed_length",
+    ),
+    origin=_ORIGIN,
+)
+CRITERIA.register(
+    "simplex_cross_entropy",
+    CriterionEntry(
+        summary="cross-entropy with fixed output weights on a simplex",
+        source="Zhu et al. 2021, arXiv 2105.02375; Yang et al. 2022, arXiv 2203.09081",
+        function=cross_entropy,
+        output="simplex",
     ),
     origin=_ORIGIN,
 )

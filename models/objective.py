@@ -16,15 +16,18 @@ from bench.models.schedules import SCHEDULES, GammaState, ScheduleEntry, StepSta
 NO_PENALTY = GammaState(0.0)
 
 
-def _number(part: str, value: object, source: Tensor) -> Tensor:
-    """Return ``value`` if it is a scalar of floats with a gradient, unless ``source`` has none."""
+def scalar(part: str, value: object, source: Tensor | None) -> Tensor:
+    """Return ``value``, the result of ``part``, if it is a scalar of floats with a gradient.
+
+    It needs no gradient if ``source``, the input of the part, has none. Raises CellFailure("loss_error") otherwise.
+    """
     if not isinstance(value, Tensor):
         raise CellFailure("loss_error", f"the {part} returned {type(value).__name__}; return a tensor of one number.")
     if value.ndim or not value.is_floating_point():
         raise CellFailure(
             "loss_error", f"the {part} returned {value.dtype} of shape {tuple(value.shape)}; return one float."
         )
-    if source.requires_grad and not value.requires_grad:
+    if (source is None or source.requires_grad) and not value.requires_grad:
         raise CellFailure("loss_error", f"the {part} has no gradient; remove detach(), item() and torch.no_grad().")
     return value
 
@@ -63,20 +66,24 @@ class Objective:
 
         The adversary maximises this part of the loss only: penalties do not depend on labels, and terms have state.
         """
-        return _number("criterion", self._criterion(outputs, labels, epoch, self.facts), outputs)
+        return scalar("criterion", self._criterion(outputs, labels, epoch, self.facts), outputs)
 
-    def loss(self, batch: Batch, *, gamma: float, epoch: int) -> Tensor:
-        """Compute the loss of one step, a scalar. Updates the state of the auxiliary term.
+    def loss(self, batch: Batch, *, gamma: float | Tensor, epoch: int) -> Tensor:
+        """Compute the loss of one step, criterion + penalties, a scalar. Update the state of the auxiliary term."""
+        return self.criterion(batch.outputs, batch.labels, epoch=epoch) + self.penalties(batch, gamma=gamma)
+
+    def penalties(self, batch: Batch, *, gamma: float | Tensor) -> Tensor | float:
+        """Compute γ·penalty(z) + term_weight·term, a scalar. Update the state of the auxiliary term.
 
         Raises CellFailure("loss_error") for a part that is not one number, or that has no gradient although its input
         has one: a detached penalty would change nothing.
         """
-        loss = self.criterion(batch.outputs, batch.labels, epoch=epoch)
+        total: Tensor | float = 0.0
         if self._penalty is not None:
-            loss = loss + gamma * _number("penalty", self._penalty.function(batch.latents), batch.latents)
+            total = gamma * scalar("penalty", self._penalty.function(batch.latents), batch.latents)
         if self.term is not None:
-            loss = loss + self._term_weight * _number("term", self.term(batch), batch.latents)
-        return loss
+            total = total + self._term_weight * scalar("term", self.term(batch), batch.latents)
+        return total
 
     def per_sample(self, gamma: float) -> float | None:
         """Return the weight of one image's own norm of z at ``gamma``.

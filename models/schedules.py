@@ -32,10 +32,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from bench.core.errors import BenchError
 from bench.core.registry import Registry
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 GAMMA_0 = 1e-4
 GAMMA_END = 1e6
@@ -55,19 +58,23 @@ class TrainingFacts:
 
 
 class GammaState(NamedTuple):
-    """Complete state of a schedule: γ for the next step, and running means. It is saved to resume a training."""
+    """Complete state of a schedule: γ for the next step, and running means. It is saved to resume a training.
 
-    gamma: float
-    margin: float | None = None  # nats, running mean of the median logit margin of the batches
-    mean_square: float | None = None  # running mean of the mean square of the latents' elements
+    The values are numbers, or float32 tensors of no dimension on the device of the training, so that no step waits for
+    the device.
+    """
+
+    gamma: float | Tensor
+    margin: float | Tensor | None = None  # nats, running mean of the median logit margin of the batches
+    mean_square: float | Tensor | None = None  # running mean of the mean square of the latents' elements
 
 
 class StepStats(NamedTuple):
-    """Statistics of the last step, and the epoch of the next one."""
+    """Statistics of the last step, and the epoch of the next one. The statistics may be tensors of no dimension."""
 
-    margin: float  # nats, median over the batch of z_y − max_{j≠y} z_j
+    margin: float | Tensor  # nats, median over the batch of z_y − max_{j≠y} z_j
     next_epoch: int  # from 1
-    mean_square: float = 1.0  # mean square of the latents' elements
+    mean_square: float | Tensor = 1.0  # mean square of the latents' elements
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,8 +124,12 @@ def two_phase(
 
 
 def geometric(epoch: int, *, start: float, factor: float, end: float) -> float:
-    """Return γ in ``epoch`` of the earlier published schedule, which multiplies γ *after* every epoch up to ``end``."""
-    return min(end, start * factor ** (epoch - 1))
+    """Return γ in ``epoch`` of the earlier published schedule, which multiplies γ *after* every epoch below ``end``.
+
+    The code does not clip γ, so that the last multiplication exceeds ``end``.
+    """
+    needed = math.ceil(math.log(end / start) / math.log(factor) - 1e-9)
+    return start * factor ** min(epoch - 1, needed)
 
 
 def balanced_gamma(weight: float, facts: TrainingFacts, *, margin: float = TARGET_MARGIN) -> float:
@@ -170,12 +181,22 @@ SCHEDULES.register(
     ),
     origin=_ORIGIN,
 )
+_2024 = "the authors' code of November 2024 (github luigisbailo/latent_point_collapse) for OpenReview FwlM1k4ODx"
 SCHEDULES.register(
-    "paper_svhn",
+    "paper_2024_cifar",
+    open_loop(
+        lambda epoch, facts: geometric(epoch, start=1e-2, factor=1.05, end=1e6),
+        summary="×1.05 after every epoch from 1e-2 until it exceeds 1e6, to 1,022,245",
+        source=_2024,
+    ),
+    origin=_ORIGIN,
+)
+SCHEDULES.register(
+    "paper_2024_svhn",
     open_loop(
         lambda epoch, facts: geometric(epoch, start=1e-2, factor=1.03, end=1e5),
-        summary="×1.03 after every epoch from 1e-2 to 1e5",
-        source="the manuscript of November 2024 (OpenReview FwlM1k4ODx), with the start value of the code of that time",
+        summary="×1.03 after every epoch from 1e-2 until it exceeds 1e5, to 102,123",
+        source=_2024,
     ),
     origin=_ORIGIN,
 )

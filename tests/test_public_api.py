@@ -29,6 +29,10 @@ FURTHER = (
     "bench.diagnostics.registry.DiagnosticEntry",
     "bench.models.registry.ModelEntry",
     "bench.models.registry.register_model",
+    "bench.models.training_steps.StepContext",
+    "bench.models.training_steps.StepEntry",
+    "bench.models.training_steps.TRAINING_STEPS",
+    "bench.models.training_steps.TrainingBatch",
     "bench.models.variants.VARIANTS",
     "bench.models.variants.VariantEntry",
 )

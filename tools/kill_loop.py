@@ -144,8 +144,11 @@ def disturbed(
     signals: Sequence[int],
     n: int,
 ) -> Outcome:
-    """Start ``n`` processes at a time and kill them after up to ``longest`` seconds, until one completes the run."""
-    outcome, complete, log = Outcome(), False, folder.with_suffix(".log")
+    """Start ``n`` processes at a time and kill them after up to ``longest`` seconds, until one completes the run.
+
+    If another one is killed after that, the command runs once more.
+    """
+    outcome, complete, killed_late, log = Outcome(), False, False, folder.with_suffix(".log")
     while not complete:
         pids = [start(command(folder, plugin), log, outcome.counters) for _ in range(n)]
         outcome.processes += n
@@ -155,6 +158,7 @@ def disturbed(
             if done is None:
                 os.kill(pid, number)
                 outcome.kills += 1
+                killed_late = complete
                 done = wait_until(pid, time.monotonic() + 60)
                 expected = {EXIT_CODES.get(signal.Signals(number), -number), 0}
             else:
@@ -165,6 +169,10 @@ def disturbed(
             complete = complete or done == 0
     for pid in pids:
         wait_until(pid, time.monotonic() + 600)
+    if killed_late:  # while it wrote the tables, perhaps: the next command removes its claim
+        outcome.processes += 1
+        if wait_until(start(command(folder, plugin), log, outcome.counters), time.monotonic() + 600):
+            outcome.problems.append(f"the command after the last kill failed, see {log}")
     outcome.started = Counter(log.with_suffix(".work").read_text(encoding="utf-8").split())
     return outcome
 

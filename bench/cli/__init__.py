@@ -7,6 +7,7 @@ import sys
 import click
 
 from bench.cli.group import cli
+from bench.cli.interrupted import interrupted_text
 from bench.core.errors import BenchError
 from bench.core.vocabulary import Exit
 from bench.runtime.console import say
@@ -43,8 +44,5 @@ def invoke(arguments: list[str]) -> int:
         say(f"error: {problem}")
         return Exit.USAGE
     except (click.Abort, KeyboardInterrupt) as error:
-        say(
-            "interrupted; finished trainings and cells are stored, and the state of running ones about once per "
-            "second; run the same command again to continue."
-        )
+        say(interrupted_text(arguments))
         return 143 if isinstance(error.__cause__ or error, Terminated) else 130

@@ -101,6 +101,9 @@ def _table(run: RunRecord, record: DiagnosisRecord) -> str:
     headers = ("quantity", "test", "training", "meaning")
     table = tabulate([*latents, *on_test], headers, tablefmt="pipe", disable_numparse=True)
     notes = [one_line(f"{column} is undefined: {reason}") for column, reason in record.undefined.items()]
+    missing = [column for column in COLLAPSE_COLUMNS if column not in record.values]
+    if missing:
+        notes.append(f"not measured by the version that made this diagnosis: {', '.join(missing)}; use --force.")
     return "\n".join([title, "", table, *notes])
 
 

@@ -12,10 +12,16 @@ from bench.core.inert import one_line
 from bench.core.vocabulary import Exit
 from bench.core.words import pluralize
 from bench.job import Job
+from bench.runtime.files import check_permission
 
 
 def print_plan(job: Job, *, as_json: bool) -> int:
-    """Print the plan and an estimate of its time, and return 0. Every network is built once for the estimate."""
+    """Print the plan and an estimate of its time, and return 0. Every network is built once for the estimate.
+
+    Raises BenchError if the results folder cannot be written, as the run does. Nothing is written.
+    """
+    if not job.done:
+        check_permission(job.config.results)
     rows = list(_rows(job))
     least, most = _estimate(job)
     if as_json:

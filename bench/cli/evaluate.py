@@ -64,10 +64,10 @@ def evaluate_command(
     check_writable(config.results)
     write_config(config, config.results / EVALUATE_FILE, networks=[as_toml(network) for network in networks])
     context = RunContext.of(config, dataset, eps_texts=request.eps_texts)
-    with deferred_signals():
+    with deferred_signals():  # also while the tables are written: they are promised after a signal
         evaluations, summary = evaluate_networks(networks, request, context)
-    tables = write_tables(store, config)
-    cells = sum(len(evaluated.cells) for evaluated in evaluations)
-    line = f"{summary.evaluated} of {pluralize(cells, 'cell')} computed, {summary.cached} already stored"
-    print_tables(tables, summary, line, as_json=as_json)
-    return exit_code(summary)
+        tables = write_tables(store, config)
+        cells = sum(len(evaluated.cells) for evaluated in evaluations)
+        line = f"{summary.evaluated} of {pluralize(cells, 'cell')} computed, {summary.cached} already stored"
+        print_tables(tables, summary, line, as_json=as_json)
+        return exit_code(summary)

@@ -41,11 +41,11 @@ def run_command(*, dry_run: bool, as_json: bool, **options: Any) -> int:
         from bench.cli.dry_run import print_plan
 
         return print_plan(job, as_json=as_json)
-    with deferred_signals():
+    with deferred_signals():  # also while the tables are written: they are promised after a signal
         summary = job.execute()
-    tables = write_tables(job.store, config)
-    print_tables(tables, summary, _done(summary, job.cells), as_json=as_json)
-    return exit_code(summary)
+        tables = write_tables(job.store, config)
+        print_tables(tables, summary, _done(summary, job.cells), as_json=as_json)
+        return exit_code(summary)
 
 
 def exit_code(summary: RunSummary) -> int:

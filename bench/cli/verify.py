@@ -115,12 +115,16 @@ def _verdicts(
 
     reopened = reopen(run, store, data_dir=data_dir, device=device)
     verdicts = []
-    for kind, group in groupby(cells, key=lambda cell: cell.spec.corruption and cell.spec.corruption.kind):
-        with (
-            _scratch() if kind else contextlib.nullcontext() as folder
-        ):  # so that only one kind is stored on disk at a time
-            fresh_context = replace(reopened.context, corrupted_folder=folder, _corrupted={})
-            verdicts += [_verdict(run, cell, reopened.model, fresh_context) for cell in group]
+    title, total = f"verify {run.model}:{run.variant}:{run.seed}", sum(cell.n for cell in cells)
+    with reopened.context.progress.stage(title, total=total, unit="images") as stage:
+        for kind, group in groupby(cells, key=lambda cell: cell.spec.corruption and cell.spec.corruption.kind):
+            with (
+                _scratch() if kind else contextlib.nullcontext() as folder
+            ):  # so that only one kind is stored on disk at a time
+                fresh_context = replace(reopened.context, corrupted_folder=folder, _corrupted={})
+                for cell in group:
+                    verdicts.append(_verdict(run, cell, reopened.model, fresh_context))
+                    stage.advance(cell.n)
     return verdicts
 
 

@@ -11,6 +11,7 @@ from statistics import fmean
 from typing import NamedTuple
 
 from bench.compare.rows import AUTOATTACK, CORRUPTIONS, DEEPFOOL, Line, Protocol
+from bench.compare.training import training_of
 from bench.core.records import EvalRecord, RunRecord
 from bench.core.specs import EvalSpec, fingerprint
 from bench.core.vocabulary import CLEAN, STANDARD
@@ -184,6 +185,7 @@ def _line(
         flags=tuple(flags),
         at_chance=bool(row.chance()),
         notes=tuple(filter(None, (row.chance(), *notes))),
+        training=training_of(row.run),
     )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from bench.compare.lpc_published import PublishedRow
 from bench.compare.robustbench import BUDGETS, TEST_SETS, PublishedModel
 from bench.compare.rows import AUTOATTACK, CORRUPTIONS, DEEPFOOL, N_STANDARD_CELLS, Line, Protocol
+from bench.compare.training import Training
 from bench.core.epsilon import parse_eps
 
 UNRELIABLE = "unreliable"  # flag of RobustBench for an unreliable AutoAttack accuracy
@@ -81,4 +82,5 @@ def _lpc(row: PublishedRow, clean: float | None) -> Line:
         robust=row.value,
         protocol=Protocol(dataset=row.dataset, n=None, subset=row.n_images, measure=DEEPFOOL, norm="l2"),
         notes=(*deviation, *((row.note,) if row.note else ())),
+        training=Training(row.dataset, row.backbone, frozenset({row.recipe}), row.latent_dim),
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bench.compare.training import Training
 from bench.core.epsilon import format_eps
 from bench.core.vocabulary import STANDARD
 from bench.core.words import pluralize
@@ -149,6 +150,7 @@ class Line:
     collapse: str = ""  # collapse status of a variant that is meant to collapse
     leaked: int | None = None  # number of test images that are also in the training split; None if unknown
     notes: tuple[str, ...] = ()
+    training: Training | None = None  # set for own networks and for numbers that belong to one recipe
 
     @property
     def network_notes(self) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
 """Build comparison tables of own lines under one protocol and published lines of the same kind.
 
 Each protocol of the own rows has its own table, so that all own lines in a table can be ranked together. A published
-line is ranked if its protocol matches. Otherwise it is shown without rank and with the mismatches.
+line is ranked if its protocol matches. Otherwise it is shown without rank and with the mismatches. A published line of
+one recipe is shown only if an own line of the table has the same training.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from bench.compare.rows import AUTOATTACK, CORRUPTIONS, DEEPFOOL, Line, Protocol, mismatches
-from bench.core.words import pluralize
+from bench.core.words import join, pluralize
 
 BY_ALONE = "ranked by {:.2f}, under the attack of the table alone: our rows have different attacks or audits"
 DIGITS = 8  # number of digits of a definition's hash in a title
@@ -102,7 +103,9 @@ def _matching_lines(own: Protocol, published: Sequence[Line]) -> list[Line]:
     return same_kind
 
 
-def _table(protocol: Protocol, suffix: str, own: Sequence[Line], published: Sequence[Line]) -> Table:
+def _table(protocol: Protocol, suffix: str, own: Sequence[Line], candidates: Sequence[Line]) -> Table:
+    published = [line for line in candidates if _is_beside(line, own)]
+    left_out = [line for line in candidates if not _is_beside(line, own)]
     reasons = [tuple(mismatches(protocol, line.protocol)) for line in published]
     agreeing = [line for line, why in zip(published, reasons, strict=True) if not why]
     by_alone = len({line.tried for line in own if _is_ranked(line)}) > 1
@@ -110,7 +113,24 @@ def _table(protocol: Protocol, suffix: str, own: Sequence[Line], published: Sequ
     lines = [(line, ()) for line in own] + list(zip(published, reasons, strict=True))
     placed = [RankedRow(line, ranks.get(id(line)), why, by_alone) for line, why in lines]
     placed.sort(key=lambda p: (p.rank is None, p.rank or 0, p.line.published, bool(p.reasons)))
-    return Table(protocol.title + suffix, _summary(protocol, reasons), tuple(placed))
+    return Table(protocol.title + suffix, _summary(protocol, reasons, left_out), tuple(placed))
+
+
+def _is_beside(published: Line, own: Sequence[Line]) -> bool:
+    """Return whether ``published`` belongs to no recipe, or a line of ``own`` has the same training."""
+    training = published.training
+    return training is None or any(line.training is not None and line.training.is_same(training) for line in own)
+
+
+def _omission(left_out: Sequence[Line]) -> str:
+    """Return a clause on the published lines without a run of the same training."""
+    trainings = [line.training for line in left_out if line.training is not None]
+    networks = {(t.dataset, t.network, name) for t in trainings for name in t.recipes}
+    needed = join([f"{network} on {dataset} with --recipe {name}" for dataset, network, name in sorted(networks)], "or")
+    return (
+        f"{pluralize(len(left_out), 'published row')} left out, because no run of this table has the same recipe, "
+        f"network and width of the penultimate layer: train {needed}"
+    )
 
 
 def _is_ranked(line: Line) -> bool:
@@ -138,11 +158,15 @@ def _score(line: Line, *, by_alone: bool) -> tuple[float, float]:
     return round(robust or 0.0, 2), round(line.clean or 0.0, 2)
 
 
-def _summary(protocol: Protocol, reasons: Sequence[tuple[str, ...]]) -> str:
+def _summary(protocol: Protocol, reasons: Sequence[tuple[str, ...]], left_out: Sequence[Line]) -> str:
+    sentences = [_counts(reasons)] if reasons or not left_out else []
+    sentences += [RATIO] if protocol.measure == DEEPFOOL else []
+    sentences += [_omission(left_out)] if left_out else []
+    return " ".join(f"{sentence}." for sentence in sentences)
+
+
+def _counts(reasons: Sequence[tuple[str, ...]]) -> str:
     refused = [why for why in reasons if why]
     counts = Counter(reason for why in refused for reason in why)
-    n_comparable = len(reasons) - len(refused)
-    text = f"{n_comparable} of {pluralize(len(reasons), 'published row')} may be compared with ours"
-    if counts:
-        text += " (" + "; ".join(f"{reason}: {n}" for reason, n in counts.most_common()) + ")"
-    return f"{text}.{f' {RATIO}.' if protocol.measure == DEEPFOOL else ''}"
+    text = f"{len(reasons) - len(refused)} of {pluralize(len(reasons), 'published row')} may be compared with ours"
+    return f"{text} ({'; '.join(f'{reason}: {n}' for reason, n in counts.most_common())})" if counts else text

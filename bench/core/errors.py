@@ -39,17 +39,26 @@ def unknown_name(kind: str, name: str, known: Iterable[str], *, hint: str = "") 
     unknown size 'Midle'; did you mean 'middle'? Available: small and middle. In pixels.
     """
     names = list(known)
+    suggestion = did_you_mean(name, names) or "."
+    listing = f" Available: {join(names)}." if 1 < len(names) <= FEW or (names and not hint) else ""
+    return BenchError(f"unknown {kind} {name!r}{suggestion}{listing} {hint}".rstrip())
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a question with the names that are similar to ``name``, ignoring case; empty if there are none.
+
+    >>> did_you_mean("Midle", ["small", "middle"])
+    "; did you mean 'middle'?"
+    """
     by_casefold: dict[str, list[str]] = {}
-    for word in names:
+    for word in known:
         by_casefold.setdefault(word.casefold(), []).append(word)
     near = [
         word
         for key in difflib.get_close_matches(name.casefold(), by_casefold, n=3, cutoff=0.6)
         for word in by_casefold[key]
     ]
-    suggestion = f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else "."
-    listing = f" Available: {join(names)}." if 1 < len(names) <= FEW or (names and not hint) else ""
-    return BenchError(f"unknown {kind} {name!r}{suggestion}{listing} {hint}".rstrip())
+    return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
 def ran_out_of_memory(error: BaseException) -> bool:

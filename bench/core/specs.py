@@ -40,10 +40,25 @@ def short_id(value: Any) -> str:
     return text_part(fingerprint(value), ID_LENGTH)
 
 
+LATER_RECIPE_FIELDS = ("optimizer", "momentum", "ema", "noise_space", "init")
+LATER_VARIANT_FIELDS = (
+    "training_step", "step_weight", "weight_perturbation", "noise", "noise_share", "spectral_norm",
+    "ema",
+)  # fmt: skip
+
+
 def _forget_default_sampling(spec: dict[str, Any]) -> None:
     """Remove version 1 of the sampling, so that ids from before version 2 do not change."""
     if spec["sampling"] == 1:
         del spec["sampling"]
+
+
+def _forget_defaults(content: dict[str, Any], kind: type, later: tuple[str, ...]) -> None:
+    """Remove the fields ``later``, which were added later, at their default, so that ids from before do not change."""
+    defaults = {field.name: field.default for field in dataclasses.fields(kind)}
+    for name in later:
+        if content[name] == defaults[name]:
+            del content[name]
 
 
 class Strict:
@@ -67,17 +82,24 @@ class Recipe(Strict):
     crop_fill: Literal["black", "mean"] = "black"  # mean: equivalent to padding with 0 after the normalisation
     resized_crop: bool = False  # crop a random part of the image and resize it to the original size
     precision: Precision = "fp32"  # precision of the backbone; head, loss and weights stay float32
-    noise: float = 0.0  # standard deviation of Gaussian noise on the image, in units of [0, 1] pixels
+    noise: float = 0.0  # standard deviation of Gaussian noise on the image, in units of ``noise_space``
+    noise_space: Literal["pixels", "normalized"] = "pixels"  # [0, 1] pixels, or the output of the normalisation
+    init: Literal["timm", "authors"] = "timm"  # initial weights of the backbone, see bench.models.initial_weights
+    optimizer: Literal["adamw", "sgd"] = "adamw"  # sgd: with Nesterov momentum
+    momentum: float = 0.9  # of sgd
+    ema: float | None = None  # decay per step of the averaged weights, which are evaluated; None: the variant's
 
 
 @dataclass(frozen=True, kw_only=True)
 class AdversarySpec(Strict):
     """Attack on the training images with perturbations δ, ‖δ‖ ≤ eps; see :mod:`bench.models.adversary`."""
 
-    norm: Literal["linf"] = "linf"
-    eps: float | None = None  # in units of [0, 1] pixels; None: the largest linf budget that the data set declares
+    norm: Literal["linf", "l2"] = "linf"
+    eps: float | None = None  # in units of [0, 1] pixels; None: the largest budget of this norm of the data set
     steps: int = 10
     step_size: float = 0.25  # in units of eps
+    start: float = 1.0  # radius of the ball from which the start is drawn, in units of eps
+    projected: bool = True  # False: δ is limited by start and steps only, and may leave the ball, as in N-FGSM
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +121,13 @@ class VariantSpec(Strict):
     term_weight: float = 1.0
     weight_decay: float | None = None  # replaces the weight decay of the recipe
     adversary: AdversarySpec | None = None  # attack on the training images
+    training_step: str = "standard"
+    step_weight: float = 1.0  # weight of the training step's own part of the loss
+    weight_perturbation: float = 0.0  # adversarial change of each weight matrix, relative to its norm; 0: none
+    noise: float = 0.0  # standard deviation of Gaussian noise on the training images, in units of [0, 1] pixels
+    noise_share: float = 1.0  # share of the training images that get this noise
+    spectral_norm: bool = False  # divide the weights of each convolution and linear layer by their spectral norm
+    ema: float | None = None  # decay per step of the averaged weights, which are evaluated; None: the last weights
     code_sha: str = ""  # content hash of the plug-ins, for a variant that a plug-in registered
 
 
@@ -162,7 +191,7 @@ class TrainSpec(Strict):
     variant_spec: VariantSpec
     recipe: Recipe
     seed: int
-    version: int = 3  # version of the training procedure; increased when the same spec may give other weights
+    version: int = 4  # version of the training procedure; increased when the same spec may give other weights
 
     @property
     def name(self) -> str:
@@ -179,6 +208,11 @@ class TrainSpec(Strict):
         return dataclasses.replace(self, variant=other.variant, variant_spec=other.variant_spec) == other
 
     @property
+    def ema(self) -> float | None:
+        """Decay per step of the averaged weights: the recipe's or the variant's. None evaluates the last weights."""
+        return self.variant_spec.ema if self.recipe.ema is None else self.recipe.ema or None
+
+    @property
     def config_sha(self) -> str:
         """Hash of the spec without the seed. Runs with the same hash differ only in the seed."""
         return dataclasses.replace(self, seed=0)._hash()
@@ -189,6 +223,10 @@ class TrainSpec(Strict):
         _forget_default_sampling(content["data"])
         if self.model.mean is None:
             del content["model"]["mean"], content["model"]["std"]
+        _forget_defaults(content["variant_spec"], VariantSpec, LATER_VARIANT_FIELDS)
+        if self.variant_spec.adversary is not None:
+            _forget_defaults(content["variant_spec"]["adversary"], AdversarySpec, ("start", "projected"))
+        _forget_defaults(content["recipe"], Recipe, LATER_RECIPE_FIELDS)
         return short_id(content)
 
 

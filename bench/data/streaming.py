@@ -51,6 +51,15 @@ class StreamedImages:
         """Shape (3, S, S) of one input."""
         return 3, self.reader.fitting.size, self.reader.fitting.size
 
+    @property
+    def device(self) -> torch.device:
+        """The CPU, where images are decoded."""
+        return torch.device("cpu")
+
+    def on(self, device: torch.device) -> StreamedImages:
+        """Return these images: each batch is moved to its device when it is read."""
+        return self
+
     def inputs(self, indices: Tensor, device: torch.device) -> Tensor:
         """Return the images at ``indices``, (M,) int64, on ``device`` as float32 (M, 3, S, S) in [0, 1]."""
         with closing(self.batches([indices], device)) as batches:

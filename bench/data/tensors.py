@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -31,14 +31,21 @@ class Images(Protocol):
 
     @property
     def labels(self) -> Tensor:
-        """Labels (N,), int64, on the CPU."""
+        """Labels (N,), int64."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Shape (3, H, W) of one input."""
 
+    @property
+    def device(self) -> torch.device:
+        """Device of the pixels; the CPU for streamed images."""
+
     def __len__(self) -> int:
         """Return the number of images."""
+
+    def on(self, device: torch.device) -> Images:
+        """Return the images with their pixels and labels on ``device`` if they are in memory."""
 
     def inputs(self, indices: Tensor, device: torch.device) -> Tensor:
         """Return the images at ``indices``, (M,) int64, on ``device`` as float32 (M, 3, H, W) in [0, 1].
@@ -46,7 +53,9 @@ class Images(Protocol):
         All of them are in memory at the same time. Use :meth:`batches` for many images.
         """
 
-    def batches(self, index_batches: Iterable[Tensor], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(
+        self, index_batches: Iterable[Tensor], device: torch.device
+    ) -> Generator[tuple[Tensor, Tensor], None, None]:
         """Yield inputs, as :meth:`inputs` returns them, and labels (M,) on ``device``, for each tensor of indices.
 
         Streamed images are read ahead. Raises BenchError for an image that cannot be read.
@@ -74,7 +83,18 @@ class ResidentImages:
         """Return the images at ``indices``, (M,) int64, on ``device`` as float32 (M, 3, H, W) in [0, 1]."""
         return as_inputs(self.pixels[indices].to(device))
 
-    def batches(self, index_batches: Iterable[Tensor], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    @property
+    def device(self) -> torch.device:
+        """Device of the pixels."""
+        return self.pixels.device
+
+    def on(self, device: torch.device) -> ResidentImages:
+        """Return the images with their pixels and labels on ``device``."""
+        return ResidentImages(self.ids, self.pixels.to(device), self.labels.to(device))
+
+    def batches(
+        self, index_batches: Iterable[Tensor], device: torch.device
+    ) -> Generator[tuple[Tensor, Tensor], None, None]:
         """Yield inputs and labels (M,) on ``device`` for each tensor of indices."""
         for indices in index_batches:
             yield self.inputs(indices, device), self.labels[indices].to(device)

@@ -13,14 +13,15 @@ Standard deviations divide by the number of values. "Invariant" means: unchanged
 W become W/c for some c > 0. The function of the model does not change then.
 
 Source of NC1 to NC4: V. Papyan, X. Y. Han and D. L. Donoho, "Prevalence of neural collapse during the terminal phase of
-deep learning training", PNAS 117 (2020). The images are grouped by true label, as in the source.
+deep learning training", PNAS 117 (2020). The images are grouped by true label, as in the source;
+:mod:`bench.diagnostics.by_prediction` groups them by predicted class.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from bench.diagnostics.latents import FEW_CLASSES, MEANS_COINCIDE, Floats, Latents, Value, undefined
+from bench.diagnostics.latents import FEW_CLASSES, MEANS_COINCIDE, ClassStatistics, Floats, Latents, Value, undefined
 
 
 def nc1(latents: Latents) -> Value:
@@ -35,7 +36,11 @@ def nc1(latents: Latents) -> Value:
     As Papyan et al. 2020, but with denominator n_c - 1 instead of n_c. Invariant, also under shifts and rotations of z.
     In [0, ∞). Undefined if fewer than two classes are present, the class means coincide, or no class has two images.
     """
-    stats = latents.classes
+    return nc1_of(latents.classes)
+
+
+def nc1_of(stats: ClassStatistics) -> Value:
+    """Return NC1 of :func:`nc1` for any grouping of the images."""
     if len(stats.present) < 2:
         return FEW_CLASSES
     s, vectors = stats.between
@@ -55,7 +60,12 @@ def equiangularity(latents: Latents) -> Value:
     Papyan et al. 2020. Invariant. In [0, 1]; 0 for a simplex. Always 0 for two classes, because their centred means are
     opposite. Undefined if fewer than two classes are present or a class mean equals μ_G.
     """
-    cosines = _cosines_of_pairs(latents)
+    return equiangularity_of(latents.classes)
+
+
+def equiangularity_of(stats: ClassStatistics) -> Value:
+    """Return the value of :func:`equiangularity` for any grouping of the images."""
+    cosines = _cosines_of_pairs(stats)
     return cosines if isinstance(cosines, Value) else Value(float(cosines.std()))
 
 
@@ -65,10 +75,15 @@ def max_angle(latents: Latents) -> Value:
     Papyan et al. 2020. Invariant. In [0, 1.5]; 0 for a simplex. Always 0 for two classes. Undefined if fewer than two
     classes are present or a class mean equals μ_G.
     """
-    cosines = _cosines_of_pairs(latents)
+    return max_angle_of(latents.classes)
+
+
+def max_angle_of(stats: ClassStatistics) -> Value:
+    """Return the value of :func:`max_angle` for any grouping of the images."""
+    cosines = _cosines_of_pairs(stats)
     if isinstance(cosines, Value):
         return cosines
-    return Value(float(np.abs(cosines + 1 / (len(latents.classes.present) - 1)).mean()))
+    return Value(float(np.abs(cosines + 1 / (len(stats.present) - 1)).mean()))
 
 
 def equinorm(latents: Latents) -> Value:
@@ -77,7 +92,11 @@ def equinorm(latents: Latents) -> Value:
     Papyan et al. 2020. Invariant. In [0, ∞); 0 for a simplex. Always 0 for two classes. Undefined if fewer than two
     classes are present or the class means coincide.
     """
-    stats = latents.classes
+    return equinorm_of(latents.classes)
+
+
+def equinorm_of(stats: ClassStatistics) -> Value:
+    """Return the value of :func:`equinorm` for any grouping of the images."""
     if len(stats.present) < 2:
         return FEW_CLASSES
     norms = np.linalg.norm(stats.centred, axis=1)
@@ -205,9 +224,8 @@ def effective_rank(latents: Latents) -> Value:
     return Value(float(np.exp(-np.sum(p * np.log(p)))))
 
 
-def _cosines_of_pairs(latents: Latents) -> Floats | Value:
+def _cosines_of_pairs(stats: ClassStatistics) -> Floats | Value:
     """Return cos(μ_i-μ_G, μ_j-μ_G) for all i < j, (K'(K'-1)/2,), or an undefined value with a reason."""
-    stats = latents.classes
     if len(stats.present) < 2:
         return FEW_CLASSES
     norms = np.linalg.norm(stats.centred, axis=1, keepdims=True)

@@ -45,14 +45,14 @@ MEANS_COINCIDE = undefined("the class means coincide")
 
 @dataclass(frozen=True, eq=False)
 class ClassStatistics:
-    """Latents grouped by true label. The rows of (K', ...) arrays are the K' classes with an image, see ``present``."""
+    """Latents grouped by class. The rows of (K', ...) arrays are the K' classes with an image, see ``present``."""
 
     present: Ints  # (K',), ascending labels
     counts: Ints  # (K',), images per class, at least 1
     position: Ints  # (N,), row of each image's class in ``present``
     means: Floats  # (K', d)
     residuals: Floats  # (N, d), each latent minus the mean of its class
-    global_mean: Floats  # (d,), mean of the class means, with equal weights
+    global_mean: Floats  # (d,), mean of the class means, or of all latents
     centred: Floats  # (K', d), class means minus the global mean
     floor: float  # lengths up to this value are rounding errors; proportional to the largest latent norm
 
@@ -61,7 +61,8 @@ class ClassStatistics:
         """Singular values s (r,), descending, and right singular vectors (r, d) of ``centred``, of numerical rank r.
 
         The eigenvalues of Σ_B = centredᵀ centred / K' are s²/K', and the singular vectors are its eigenvectors. K'
-        centred vectors span at most K'-1 dimensions, so the K'-th singular value is always a rounding error.
+        vectors, centred by any weighted mean of them, span at most K'-1 dimensions, so the K'-th singular value is
+        always a rounding error.
         """
         _, s, vt = np.linalg.svd(self.centred, full_matrices=False)
         rank = min(int(np.count_nonzero(s > max(RANK_TOLERANCE * s[0], self.floor))), len(self.present) - 1)
@@ -115,13 +116,25 @@ class Latents:
 
     @cached_property
     def classes(self) -> ClassStatistics:
-        """Statistics of the classes present, computed once."""
-        present, position, counts = np.unique(self.labels, return_inverse=True, return_counts=True)
+        """Statistics of the images grouped by true label. The global mean is the mean of the class means."""
+        return self._grouped(self.labels, by_image=False)
+
+    @cached_property
+    def predicted_classes(self) -> ClassStatistics | None:
+        """Statistics of the images grouped by predicted class; None without predictions.
+
+        The global mean is the mean of all latents. Both choices are those of the authors' code (arXiv 2310.08224).
+        """
+        return None if self.predictions is None else self._grouped(self.predictions, by_image=True)
+
+    def _grouped(self, labels: Ints, *, by_image: bool) -> ClassStatistics:
+        """Group the images by ``labels``, (N,). With ``by_image``, the global mean weights all images equally."""
+        present, position, counts = np.unique(labels, return_inverse=True, return_counts=True)
         means = np.empty((len(present), self.z.shape[1]))
         residuals = np.empty_like(self.z)
         for row, members in enumerate(np.split(np.argsort(position, kind="stable"), np.cumsum(counts)[:-1])):
             means[row], residuals[members] = _centre(self.z[members])
-        global_mean, centred = _centre(means)
+        global_mean, centred = _centre(means, counts if by_image else None)
         floor = ROUNDING * float(np.linalg.norm(self.z, axis=1).max())
         return ClassStatistics(present, counts, position, means, residuals, global_mean, centred, floor)
 
@@ -131,12 +144,12 @@ class Latents:
         return np.asarray(cdist(self.z, self.classes.means))
 
 
-def _centre(rows: Floats) -> tuple[Floats, Floats]:
-    """Return the mean of ``rows`` (n, d), and the rows minus their mean.
+def _centre(rows: Floats, weights: Ints | None = None) -> tuple[Floats, Floats]:
+    """Return the mean of ``rows`` (n, d), weighted by ``weights`` (n,) if given, and the rows minus their mean.
 
     The mean is computed relative to the first row. Equal rows therefore differ from their mean by exactly zero, and a
     narrow cluster far from the origin loses no digits.
     """
     shifted = rows - rows[0]
-    shift = shifted.mean(axis=0)
+    shift = shifted.mean(axis=0) if weights is None else np.average(shifted, axis=0, weights=weights)
     return rows[0] + shift, shifted - shift

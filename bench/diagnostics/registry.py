@@ -11,7 +11,7 @@ import numpy as np
 from bench.core.columns import DIAGNOSTIC_COLUMNS, TRAIN_SUFFIX
 from bench.core.errors import BenchError, CellFailure
 from bench.core.registry import Registry
-from bench.diagnostics import binarity, collapse, entropy
+from bench.diagnostics import binarity, by_prediction, collapse, entropy
 from bench.diagnostics.latents import Latents, Value
 from bench.runtime.plugin import plugin_sha_of
 
@@ -108,6 +108,34 @@ _BUILTIN = {
         invariant=True,
         better="lower",
         function=collapse.equinorm,
+    ),
+    "nc1_by_prediction": DiagnosticEntry(
+        summary="nc1 of the predicted classes, as in the authors' code",
+        definition="tr(Σ_W Σ_B⁺)/K, images grouped by predicted class, μ_G the mean of all images",
+        invariant=True,
+        better="lower",
+        function=by_prediction.nc1_by_prediction,
+    ),
+    "equiangularity_by_prediction": DiagnosticEntry(
+        summary="equiangularity of the predicted classes, as in the authors' code",
+        definition="std over pairs of cos(μ_i-μ_G, μ_j-μ_G), images grouped by predicted class",
+        invariant=True,
+        better="lower",
+        function=by_prediction.equiangularity_by_prediction,
+    ),
+    "max_angle_by_prediction": DiagnosticEntry(
+        summary="max_angle of the predicted classes, as in the authors' code",
+        definition="mean over pairs of abs(cos(μ_i-μ_G, μ_j-μ_G) + 1/(K-1)), images grouped by predicted class",
+        invariant=True,
+        better="lower",
+        function=by_prediction.max_angle_by_prediction,
+    ),
+    "equinorm_by_prediction": DiagnosticEntry(
+        summary="equinorm of the predicted classes, as in the authors' code",
+        definition="std/mean over classes of ‖μ_c-μ_G‖, images grouped by predicted class",
+        invariant=True,
+        better="lower",
+        function=by_prediction.equinorm_by_prediction,
     ),
     "nc3": DiagnosticEntry(
         summary="distance between the output weights and the centred class means, both normalised",

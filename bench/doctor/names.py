@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 import sysconfig
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 from bench.doctor.check import Check, passed
-from bench.runtime.versions import module_of, requirements
+from bench.runtime.versions import DISTRIBUTION, module_of, requirements
 
 PACKAGE = Path(__file__).resolve().parents[1]
 OURS = ("models", "attacks")
@@ -18,15 +19,27 @@ SHOWN = 5
 def name_checks() -> Iterator[Check]:
     """Yield the checks of names: ``bench``, its two linked packages, and modules that hide others."""
     problems = [*_other_bench(), *_links(), *_ambiguous(), *_hidden()]
-    yield from problems or [passed("module names", f"bench is {PACKAGE}; nothing hides it or a library")]
+    copies = "".join(f"; the installed copy {copy} is not used" for copy in _other_places() if _is_installed(copy))
+    yield from problems or [passed("module names", f"bench is {PACKAGE}; nothing hides it or a library{copies}")]
 
 
 def _other_bench() -> Iterator[Check]:
-    """Report modules of the name ``bench`` that stand on the path beside this package."""
-    others = [place for place in _places("bench") if place.resolve() != PACKAGE]
+    """Report modules of others that have the name ``bench`` and stand on the path beside this package."""
+    others = [place for place in _other_places() if not _is_installed(place)]
     if others:
         advice = f"other modules are called bench; start in another folder, or rename them: {_few(others)}."
         yield Check("module bench", "warn", f"{PACKAGE} is used", advice)
+
+
+def _other_places() -> list[Path]:
+    return [place for place in _places("bench") if place.resolve() != PACKAGE]
+
+
+def _is_installed(place: Path) -> bool:
+    """Return whether pip installed this package to the folder ``place``, beside a checkout that is used instead."""
+    found = metadata.distributions(name=DISTRIBUTION, path=[str(place.parent)])
+    files = (Path(str(copy.locate_file(file))) for copy in found for file in copy.files or ())
+    return place / "__init__.py" in files
 
 
 def _links() -> Iterator[Check]:
@@ -98,12 +111,14 @@ def _modules_in(folder: Path) -> set[str]:
 
 
 def _places(name: str) -> list[Path]:
-    """Return the files and folders that ``import name`` could find, in the order of the search path."""
+    """Return the files and folders that ``import name`` could find, in the order of the search path.
+
+    A file without a suffix, such as a console script, cannot be imported.
+    """
     found = []
     for folder in dict.fromkeys(Path(entry or ".").absolute() for entry in sys.path):
-        for place in (folder / name, folder / f"{name}.py"):
-            if place.is_file() or any(place.glob("*.py")):
-                found.append(place)
+        found += [folder / name] if any((folder / name).glob("*.py")) else []
+        found += [folder / f"{name}.py"] if (folder / f"{name}.py").is_file() else []
     return found
 
 

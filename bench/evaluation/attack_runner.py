@@ -34,7 +34,7 @@ from bench.evaluation.verify import dense_floats, distances, predict, verified
 from bench.runtime.captured_warnings import Captured, capture_warnings
 from bench.runtime.progress import Progress, Stage
 from bench.runtime.torch_state import harness_torch_state, no_modes_left, own_generators
-from bench.sanity.model_parts import Parts, changed_parts, parts_of, restore_parts
+from bench.sanity.model_parts import Parts, changed_parts, changed_values, parts_of, restore_parts
 from bench.sanity.model_state import State, changed, preserve_state, restore, state_of
 
 SMALLEST_BATCH = 8
@@ -175,7 +175,7 @@ class _Call:
         counting, prepared = _with_counters(cell_input, self.attack, self.stage, stats)
         journal = cell_input.journal
         journal.counters, journal.stats = counting, stats
-        journal.messages = Captured()
+        journal.messages, journal.on_resumed = Captured(), self.stage.resume
         own = _has_own_searches(entry)
         stored = None if own else journal.begin()
         if stored is not None and stored.tensors["adversarials"].shape != self.inputs.shape:
@@ -259,23 +259,40 @@ def _with_counters(
 
 
 def _check_parts(model: nn.Module, parts: Parts, attack: str, inputs: Tensor) -> None:
-    """Undo changes of hooks, submodules and attributes of the model.
+    """Check the hooks, submodules and attributes of the model for changes.
 
-    Raise CellFailure("model_changed") unless the model's own forward pass makes the same changes, for example to a
-    counter. The forward pass is repeated with batches of two sizes, because a model may store the size.
+    Undo the changes and raise CellFailure("model_changed") unless the model's own forward pass makes the same changes,
+    or they are values without an effect on the logits, for example a counter. The forward pass is repeated with batches
+    of two sizes, because a model may store the size.
     """
     written = changed_parts(parts)
     if not written:
         return
+    batches, after, values = [inputs[:1], inputs[:2]], parts_of(model), changed_values(parts)
+    changed_logits = [_logits_or_none(model, batch) for batch in batches]
     restore_parts(parts)
     by_forward: set[str] = set()
-    for batch in (inputs[:1], inputs[:2]):
+    same = True
+    for batch, before in zip(batches, changed_logits, strict=True):
         with preserve_state(model), torch.no_grad():
-            model(batch.clone())
+            logits = model(batch.clone())
+        same &= before is not None and torch.equal(before, logits)
         by_forward.update(changed_parts(parts))
     by_attack = [name for name in written if name not in by_forward]
-    if by_attack:
+    if by_attack and not (same and set(by_attack) <= set(values)):
+        restore_parts(parts)
         raise CellFailure("model_changed", f"{attack} changed the model's {by_attack[0]} and did not restore it.")
+    restore_parts(after)
+
+
+def _logits_or_none(model: nn.Module, batch: Tensor) -> Tensor | None:
+    """Return the logits of a model that an attack has changed; None if it raises an exception."""
+    try:
+        with preserve_state(model), torch.no_grad():
+            logits: Tensor = model(batch.clone())
+            return logits
+    except Exception:  # noqa: BLE001 - the changed model may do anything
+        return None
 
 
 def _check_untouched(model: nn.Module, before: State, attack: str, example: Tensor) -> list[str]:

@@ -19,7 +19,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,6 +66,7 @@ class CellJournal:
     stats: CellStats = field(default_factory=CellStats)
     counters: Sequence[CountingModel] = ()  # models of the current call of the attack
     messages: Captured = field(default_factory=Captured)  # warnings of the current call of the attack
+    on_resumed: Callable[[int], None] = lambda passes: None  # gets the forward passes of earlier processes
     earlier_s: float = 0.0  # seconds of the cell in earlier processes
     start_size: int = 0  # batch size at the start of the cell (it may be reduced later); 0 if not known
     _replayed: dict[Number, bytes] = field(default_factory=dict)  # finished searches of earlier processes
@@ -254,6 +255,7 @@ class CellJournal:
         return saved
 
     def _set_passes(self, passes: Sequence[tuple[int, int]]) -> None:
+        self.on_resumed(sum(forwards for forwards, _ in passes) - sum(counter.forwards for counter in self.counters))
         for counter, (forwards, backwards) in zip(self.counters, passes, strict=True):
             counter.forwards, counter.backwards = forwards, backwards
 

@@ -14,6 +14,7 @@ from bench.context import RunContext
 from bench.core.specs import Precision, TrainSpec
 from bench.evaluation.fast_model import SearchModels
 from bench.models.classifier import Classifier, freeze
+from bench.models.step_loss import passes_per_step
 from bench.training.checkpoints import build_run
 from bench.training.train import forward
 
@@ -57,7 +58,7 @@ def _training(model: Classifier, inputs: Tensor, spec: TrainSpec) -> float:
     low, adversary = spec.recipe.precision == "bf16", spec.variant_spec.adversary
     model.to(memory_format=torch.channels_last if low else torch.contiguous_format)  # see bench.training.train
     outputs_of = partial(_outputs, model, low_precision=low)
-    seconds = seconds_per_image(outputs_of, inputs, differentiated=False)
+    seconds = passes_per_step(spec.variant_spec) * seconds_per_image(outputs_of, inputs, differentiated=False)
     freeze(model)
     if adversary is not None:
         seconds += adversary.steps * sum(_rates(outputs_of, inputs))

@@ -14,6 +14,7 @@ from bench.core.specs import (
     EvalSpec,
     ModelSpec,
     Norm,
+    Precision,
     Recipe,
     TrainSpec,
     VariantSpec,
@@ -48,6 +49,7 @@ class Request:
     max_queries: int | None = None  # maximum number of forward passes per image
     plugin_sha: str = ""
     eps_texts: Mapping[tuple[Norm, float], str] = field(default_factory=dict)  # budgets as the user wrote them
+    precisions: Mapping[str, Precision] = field(default_factory=dict)  # by model; replaces that of the recipe
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def _run_plan(request: Request, model: ModelSpec, variant: str, seed: int) -> Ru
         model=model,
         variant=variant,
         variant_spec=request.variants[variant],
-        recipe=request.recipe,
+        recipe=replace(request.recipe, precision=request.precisions.get(model.name, request.recipe.precision)),
         seed=seed,
     )
     return RunPlan(train, plan_cells(request, train.run_id, seed))

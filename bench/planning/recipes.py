@@ -6,10 +6,10 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from bench.core.errors import BenchError
+from bench.core.errors import BenchError, unknown_name
 from bench.core.registry import Registry
-from bench.core.specs import AdversarySpec, Recipe, VariantSpec
-from bench.models.variants import RECIPE, WIDTH
+from bench.core.specs import AdversarySpec, Norm, Recipe, VariantSpec
+from bench.models.variants import NARROW, RECIPE, WIDE, WIDTH
 
 DEFAULT = "auto"
 PAPER = "paper"
@@ -34,6 +34,8 @@ _HEAD = (
     "configurations of the authors, November 2025, for arXiv 2310.08224; lr is a value of their sweep 1, 2, 4, 8 e-4"
 )
 
+_REST = "; unlike in the authors' code, an incomplete last batch is dropped"
+
 RECIPES.register(
     "short",
     RecipeEntry(
@@ -52,6 +54,24 @@ RECIPES.register(
     ),
     origin=_ORIGIN,
 )
+RECIPES.register(
+    "fast",
+    RecipeEntry(
+        summary="for images of 28 to 64 px: 12 epochs of SGD with Nesterov momentum and one cycle of the learning rate",
+        source="one cycle as in Jordan 2024, arXiv 2404.00498; γ as in recipe auto",
+        schedule="auto",
+        recipe=Recipe(
+            epochs=12,
+            lr=0.1,
+            optimizer="sgd",
+            lr_schedule="one_cycle",
+            horizontal_flip=True,
+            crop_padding=4,
+            crop_fill="mean",
+        ),
+    ),
+    origin=_ORIGIN,
+)
 _CIFAR = Recipe(
     epochs=1000,
     batch_size=128,
@@ -62,12 +82,13 @@ _CIFAR = Recipe(
     horizontal_flip=True,
     crop_padding=4,
     crop_fill="mean",
+    init="authors",
 )
 for _name, _network in (("cifar10", "resnet18"), ("cifar100", "resnet50")):
     RECIPES.register(
         f"paper-{_name}",
         RecipeEntry(
-            summary=f"published for {_name} with {_network}: 1000 epochs, γ to 1e6 in two phases",
+            summary=f"published for {_name} with {_network}: 1000 epochs, γ to 1e6 in two phases{_REST}",
             source=_HEAD,
             schedule="paper_cifar",
             recipe=_CIFAR,
@@ -77,7 +98,10 @@ for _name, _network in (("cifar10", "resnet18"), ("cifar100", "resnet50")):
 RECIPES.register(
     "paper-imagenet",
     RecipeEntry(
-        summary="published for ImageNet: 200 epochs, γ to 1e6 in two phases, layers twice as wide",
+        summary=(
+            "published for ImageNet: 200 epochs, γ to 1e6 in two phases, layers twice as wide; the authors' WRN-50-2 "
+            f"has 268 M parameters, four times those of timm's wide_resnet50_2, and no network of timm equals it{_REST}"
+        ),
         source="configurations of the authors, November 2025; lr is a value of their sweep 5e-5, 1e-4, 1e-3",
         schedule="paper_imagenet",
         recipe=Recipe(
@@ -88,33 +112,39 @@ RECIPES.register(
             weight_decay=1e-7,
             activation="silu",
             resized_crop=True,
+            init="authors",
         ),
         widths={64: 128, 128: 256, 32: 64},  # 128 is published; the other widths keep the ratios of the variants
     ),
     origin=_ORIGIN,
 )
-RECIPES.register(
-    "paper-svhn",
-    RecipeEntry(
-        summary="published for SVHN with resnet18: 800 epochs, γ ×1.03 per epoch to 1e5, layers of 8, 6 and 512",
-        source=(
-            "Sbailo and Ghiringhelli, OpenReview FwlM1k4ODx (2024); not published and assumed here: the initial γ, a "
-            "constant lr of the output layer, noise in pixels"
-        ),
-        schedule="paper_svhn",
-        widths={64: 8, 32: 6, 128: 512},
-        recipe=Recipe(
-            epochs=800,
-            batch_size=128,
-            lr=4e-4,
-            lr_schedule="halving",
-            weight_decay=5e-4,
-            activation="silu",
-            noise=0.01,
-        ),
-    ),
-    origin=_ORIGIN,
+_2024 = dataclasses.replace(
+    _CIFAR, epochs=800, lr=2e-4, lr_schedule="halving_2024", noise=0.01, noise_space="normalized"
 )
+_SOURCE_2024 = (
+    "Sbailo and Ghiringhelli, OpenReview FwlM1k4ODx (2024), as run by their code, github "
+    "luigisbailo/latent_point_collapse at 4ae9823; lr is a value of its sweep 1e-4, 2e-4"
+)
+for _name, _dataset, _network, _growth, _widths in (
+    ("paper-cifar10-2024", "cifar10", "resnet18", "×1.05 per epoch to 1.02e6", (8, 4, 512)),
+    ("paper-cifar100-2024", "cifar100", "resnet50", "×1.05 per epoch to 1.02e6", (64, 8, 2048)),
+    ("paper-svhn", "svhn", "resnet18", "×1.03 per epoch to 1.02e5", (8, 6, 512)),
+):
+    RECIPES.register(
+        _name,
+        RecipeEntry(
+            summary=(
+                f"published in 2024 for {_dataset} with {_network}: 800 epochs, rate halved after epoch 300 and every "
+                f"50 epochs from then on, γ {_growth}, layers of {_widths[0]} (narrow {_widths[1]}, wide "
+                f"{_widths[2]}), flips, crops and noise{_REST}"
+            ),
+            source=_SOURCE_2024,
+            schedule="paper_2024_svhn" if _name == "paper-svhn" else "paper_2024_cifar",
+            widths=dict(zip((WIDTH, NARROW, WIDE), _widths, strict=True)),
+            recipe=_2024,
+        ),
+        origin=_ORIGIN,
+    )
 
 
 def find_recipe(name: str, dataset: str) -> RecipeEntry:
@@ -129,6 +159,8 @@ def find_recipe(name: str, dataset: str) -> RecipeEntry:
                 "of these recipes, for example --recipe paper-cifar10."
             )
         name = PUBLISHED_FOR[dataset]
+    if name not in RECIPES:
+        raise unknown_name("recipe", name, [*RECIPES, PAPER])
     return RECIPES.get(name)
 
 
@@ -161,9 +193,9 @@ def _resolve(spec: VariantSpec, recipe: RecipeEntry, latent_dim: int | None) -> 
 
 
 def resolve_budgets(
-    variants: Mapping[str, VariantSpec], *, requested: float | None, default: float | None
+    variants: Mapping[str, VariantSpec], *, requested: float | None, defaults: Mapping[Norm, float | None]
 ) -> dict[str, VariantSpec]:
-    """Set the budget of the training attack of each variant: ``requested``, its own budget, or ``default``.
+    """Set the budget of the training attack of each variant: ``requested``, its own, or the default of its norm.
 
     Raises BenchError if a training attack has no budget, and if ``requested`` is given but no variant has an attack.
     """
@@ -175,16 +207,19 @@ def resolve_budgets(
     return {
         name: spec
         if spec.adversary is None
-        else dataclasses.replace(spec, adversary=_with_budget(name, spec.adversary, requested, default))
+        else dataclasses.replace(spec, adversary=_with_budget(name, spec.adversary, requested, defaults))
         for name, spec in variants.items()
     }
 
 
-def _with_budget(name: str, adversary: AdversarySpec, requested: float | None, default: float | None) -> AdversarySpec:
-    eps = next((eps for eps in (requested, adversary.eps, default) if eps is not None), None)
+def _with_budget(
+    name: str, adversary: AdversarySpec, requested: float | None, defaults: Mapping[Norm, float | None]
+) -> AdversarySpec:
+    budgets = (requested, adversary.eps, defaults.get(adversary.norm))
+    eps = next((eps for eps in budgets if eps is not None), None)
     if eps is None:
         raise BenchError(
             f"variant {name!r} uses adversarial training, and the data set declares no {adversary.norm} budget; "
-            "set one with --train-eps, for example --train-eps 8/255."
+            f"set one with --train-eps, for example --train-eps {'8/255' if adversary.norm == 'linf' else '0.5'}."
         )
     return dataclasses.replace(adversary, eps=eps)

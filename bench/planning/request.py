@@ -5,17 +5,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from bench.attacks.corruptions.registry import resolve_kinds
 from bench.attacks.registry import ResolvedAttack, resolve, resolve_all
-from bench.config import AttackPrecision, MeasureConfig, RunConfig
+from bench.config import ChosenPrecision, MeasureConfig, RunConfig
 from bench.core.epsilon import parse_eps
 from bench.core.errors import BenchError
 from bench.core.limits import CHECKPOINT
 from bench.core.number_text import is_whole
 from bench.core.registry import is_pattern
-from bench.core.specs import CorruptionSpec, DataSpec, Fitting, ModelSpec, Precision, Recipe, VariantSpec
+from bench.core.specs import CorruptionSpec, DataSpec, Fitting, ModelSpec, Norm, Precision, Recipe, VariantSpec
+from bench.core.words import join
 from bench.data import load_dataset
 from bench.data.corrupted.choose import choose_corruptions
 from bench.data.corrupted.open import identified
@@ -23,6 +24,7 @@ from bench.data.registry import DATASETS, DataRequest, DatasetEntry
 from bench.data.sampling import sampling_version
 from bench.data.split import MOMENT_IMAGES, Dataset
 from bench.models.registry import MODELS, check_model_name, expand_models, pretrained_moments
+from bench.models.variant_registry import canonical_name
 from bench.models.variants import ORIGIN as BUILTIN_VARIANTS
 from bench.models.variants import VARIANTS
 from bench.planning.plan import DEFAULT_BATCH, Request, check_request
@@ -31,7 +33,7 @@ from bench.runtime.files import file_sha
 from bench.runtime.plugin import is_of_plugin, plugin_sha
 
 
-def at_precision(attacks: Sequence[ResolvedAttack], requested: AttackPrecision, device: str) -> list[ResolvedAttack]:
+def at_precision(attacks: Sequence[ResolvedAttack], requested: ChosenPrecision, device: str) -> list[ResolvedAttack]:
     """Return the attacks with their precision, which is a part of the spec of a cell.
 
     ``auto`` selects bf16 if the attack and the hardware of ``device`` support it, and otherwise fp32. Raises BenchError
@@ -169,7 +171,18 @@ def _model(name: str, *, pretrained: bool, checkpoint: str | None) -> ModelSpec:
 def _variants(patterns: Sequence[str]) -> Mapping[str, VariantSpec]:
     requested = ["*" if pattern == "all" else pattern for pattern in patterns]
     names = [n for pattern in requested for n in (VARIANTS.expand(pattern) if is_pattern(pattern) else [pattern])]
-    return {name: _with_code(name, VARIANTS.get(name).spec) for name in names}
+    found = {canonical_name(name): VARIANTS.get(name).spec for name in names}
+    for name, spec in found.items():
+        if spec.training_step != VariantSpec().training_step:
+            _check_step(name, spec)
+    return {name: _with_code(name, spec) for name, spec in found.items()}
+
+
+def _check_step(name: str, spec: VariantSpec) -> None:
+    """Check a training step of its own. Imports torch."""
+    from bench.models.training_steps import check_step
+
+    check_step(name, spec)
 
 
 def _with_code(name: str, spec: VariantSpec) -> VariantSpec:
@@ -188,6 +201,7 @@ def _with_code_of_parts(spec: VariantSpec, recipe: Recipe) -> VariantSpec:
         "penalty": spec.penalty,
         "schedule": spec.schedule,
         "term": spec.term,
+        "training step": spec.training_step,
         "learning-rate schedule": recipe.lr_schedule,
     }
     by_plugin = any(name is not None and is_of_plugin(kind, name) for kind, name in parts.items())
@@ -197,14 +211,23 @@ def _with_code_of_parts(spec: VariantSpec, recipe: Recipe) -> VariantSpec:
 def train_budgets(
     variants: Mapping[str, VariantSpec], train_eps: str | None, entry: DatasetEntry
 ) -> dict[str, VariantSpec]:
-    """Set the Linf budget of adversarial training: ``train_eps``, or the largest one that the data set declares.
+    """Set the budget of adversarial training: ``train_eps``, or the largest one of its norm that the data set declares.
 
-    The default is the published budget for MNIST (0.3) and CIFAR-10 (8/255). It is at least as large as every budget of
-    the default evaluation. The budgets of the evaluation (--eps, --norm) have no influence on the training.
+    The default is the published budget for MNIST (0.3) and CIFAR-10 (8/255 in Linf, 0.5 in L2). It is at least as large
+    as every budget of the default evaluation. The budgets of the evaluation (--eps, --norm) have no influence on the
+    training. Raises BenchError if ``train_eps`` is given for variants with different norms.
     """
-    requested = None if train_eps is None else parse_eps(train_eps, "linf")
-    declared = [parse_eps(text, "linf") for text in entry.eps.get("linf", ())]
-    return resolve_budgets(variants, requested=requested, default=max(declared, default=None))
+    norms = {spec.adversary.norm: name for name, spec in variants.items() if spec.adversary is not None}
+    if train_eps is not None and len(norms) > 1:
+        shown = join([f"{norm} ({name})" for norm, name in norms.items()], "and")
+        raise BenchError(
+            f"--train-eps {train_eps!r} is one budget, and the requested variants are trained in {shown}; train them "
+            "in one run per norm, or leave --train-eps out."
+        )
+    requested = None if train_eps is None else parse_eps(train_eps, next(iter(norms), "linf"))
+    known: tuple[Norm, ...] = get_args(Norm)
+    defaults = {n: max((parse_eps(text, n) for text in entry.eps.get(n, ())), default=None) for n in known}
+    return resolve_budgets(variants, requested=requested, defaults=defaults)
 
 
 def _seed(text: str) -> int:
@@ -261,5 +284,6 @@ def _recipe(recipe: Recipe, config: RunConfig) -> Recipe:
         epochs=recipe.epochs if config.epochs is None else config.epochs,
         lr=config.lr or recipe.lr,
         batch_size=config.train_batch_size or recipe.batch_size,
-        precision=config.train_precision,
+        precision=recipe.precision if config.train_precision == "auto" else config.train_precision,
+        ema=recipe.ema if config.ema is None else config.ema,
     )

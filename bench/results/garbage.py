@@ -53,7 +53,7 @@ def _sort_root(found: Inventory, root: Path) -> None:
         elif path.name == "claims" and path.is_dir() and not path.is_symlink():
             for file in files_below(path):
                 found.add_other(file)
-        elif path.name not in ("runs", "corrupted", *KNOWN_FILES):
+        elif path.name not in ("runs", "corrupted", "precision", *KNOWN_FILES):
             found.add_other(path)
 
 

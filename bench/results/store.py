@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench.core.errors import BenchError
+from bench.core.errors import BenchError, did_you_mean
 from bench.core.limits import ADVERSARIALS, OUTCOMES, RECORD, WEIGHTS
 from bench.core.records import AUDIT_VERSION, DIAGNOSIS_VERSION, AuditRecord, DiagnosisRecord, EvalRecord, RunRecord
 from bench.core.seals import as_written, sha_of, with_hash, without_hash
@@ -274,8 +274,11 @@ class Store:
         if len(matching) == 1:
             return matching[0]
         if not matching:
-            known = ", ".join(f"{r.run_id} ({r.model}:{r.variant}:{r.seed})" for r in self.runs()) or "none"
-            raise BenchError(f"no run {name!r} under {self.root}; known runs: {known}.")
+            runs = self.runs()
+            known = ", ".join(f"{r.run_id} ({r.model}:{r.variant}:{r.seed})" for r in runs) or "none"
+            names = (text for r in runs for text in (f"{r.model}:{r.variant}", f"{r.model}:{r.variant}:{r.seed}"))
+            similar = did_you_mean(name, dict.fromkeys(names)).rstrip("?")
+            raise BenchError(f"no run {name!r} under {self.root}{similar}; known runs: {known}.")
         several = ", ".join(
             f"{r.run_id} ({r.model}:{r.variant}:{r.seed} on {r.dataset}"
             + (f", {r.epochs} epochs)" if r.epochs is not None else ")")

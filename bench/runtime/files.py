@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import hashlib
 import os
 import re
@@ -21,6 +22,7 @@ from bench.runtime.input_files import described, open_input, resolved, status_of
 from bench.runtime.processes import is_abandoned, owner_token
 
 PREFIX = 100  # characters of the file's name in the name of its temporary file
+FULL = (errno.ENOSPC, errno.EDQUOT)  # errors of a full disk, and of a full quota
 _TEMPORARY = re.compile(r"\.(?P<owner>[0-9a-f]+-\d+-\d+)\.[^.]*\.tmp$")
 
 
@@ -54,8 +56,7 @@ def write_set(files: Sequence[tuple[Path, bytes]]) -> None:
             temporary.replace(path)
             staged.pop(0)
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise BenchError(f"cannot write {shown(path)}: {reason}; earlier results are unchanged.") from error
+        raise _not_writable(path, error.strerror or str(error), error.errno) from error
     finally:
         for temporary, _ in staged:
             with suppress(OSError):
@@ -92,17 +93,42 @@ def _umask() -> int:
 
 def check_writable(folder: Path, option: str = "--results") -> None:
     """Check before the computation that ``folder`` can be written. Raises BenchError if it cannot."""
-    status = status_of(folder, option)
-    if status is not None and not stat.S_ISDIR(status.st_mode):
-        raise BenchError(f"{option} {shown(folder)} is {described(status.st_mode)}; name a folder.")
+    _check_is_folder(folder, option)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as probe:
             probe.write(b"written")
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise BenchError(f"cannot write {shown(folder)}: {reason}; earlier results are unchanged.") from error
+        raise _not_writable(folder, error.strerror or str(error), error.errno) from error
     drop_abandoned(folder)
+
+
+def check_permission(folder: Path, option: str = "--results") -> None:
+    """Check as :func:`check_writable`, but write nothing: by the permissions of the folder or of its first parent.
+
+    Raises BenchError if the folder cannot be written. A full disk is not noticed.
+    """
+    _check_is_folder(folder, option)
+    place = folder.absolute()
+    while (status := status_of(place, option)) is None:
+        if place.is_symlink():
+            raise _not_writable(folder, f"{shown(place)} is a link to a path that does not exist")
+        place = place.parent
+    if not stat.S_ISDIR(status.st_mode):
+        raise _not_writable(folder, os.strerror(errno.ENOTDIR))
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise _not_writable(folder, os.strerror(errno.EACCES))
+
+
+def _check_is_folder(folder: Path, option: str) -> None:
+    status = status_of(folder, option)
+    if status is not None and not stat.S_ISDIR(status.st_mode):
+        raise BenchError(f"{option} {shown(folder)} is {described(status.st_mode)}; name a folder.")
+
+
+def _not_writable(path: Path, reason: str, code: int | None = None) -> BenchError:
+    way_out = " Free space, then run the command again." if code in FULL else ""
+    return BenchError(f"cannot write {shown(path)}: {reason}; earlier results are unchanged.{way_out}")
 
 
 def drop_abandoned(folder: Path) -> None:

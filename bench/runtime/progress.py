@@ -22,6 +22,12 @@ class Stage(Protocol):
     def advance(self, count: int, *, accuracy: float | None = None) -> None:
         """Advance by ``count`` images or passes. ``accuracy`` is the share of correct images so far."""
 
+    def resume(self, count: int) -> None:
+        """Advance by ``count`` images or passes of an earlier process. They do not count for the rate.
+
+        Negative if work of an earlier process turns out to be unusable.
+        """
+
 
 class Progress:
     """Progress without output. Base class of the displays."""
@@ -37,6 +43,9 @@ class Progress:
 
 class _Silent:
     def advance(self, count: int, *, accuracy: float | None = None) -> None:
+        pass
+
+    def resume(self, count: int) -> None:
         pass
 
 
@@ -76,7 +85,11 @@ class TerminalProgress(Progress):
 class _Bar:
     def __init__(self, bars: Bars, task: TaskID, unit: str) -> None:
         self.bars, self.task, self.unit = bars, task, unit
-        self.start, self.done = time.monotonic(), 0
+        self.start, self.done, self.earlier = time.monotonic(), 0, 0
+
+    def resume(self, count: int) -> None:
+        self.earlier += count
+        self.bars.reset(self.task, completed=self.earlier + self.done)  # and estimate the remaining time anew
 
     def advance(self, count: int, *, accuracy: float | None = None) -> None:
         self.done += count
@@ -106,7 +119,10 @@ class _Lines:
     def __init__(self, progress: PlainProgress, title: str, total: int, unit: str) -> None:
         self.progress, self.title, self.total, self.unit = progress, title, total, unit
         self.start = self.last = time.monotonic()
-        self.done = 0
+        self.done = self.earlier = 0
+
+    def resume(self, count: int) -> None:
+        self.earlier += count
 
     def advance(self, count: int, *, accuracy: float | None = None) -> None:
         self.done += count
@@ -116,9 +132,10 @@ class _Lines:
         self.last = now
         rate = self.done / max(now - self.start, 1e-9)
         shown = "" if accuracy is None else f", acc {accuracy:.1%}"
-        left = max(self.total - self.done, 0) / max(rate, 1e-9)
+        done = self.earlier + self.done
+        left = max(self.total - done, 0) / max(rate, 1e-9)
         speed = f"{rate:.0f} {self.unit}/s, at most {left:.0f} s left"
-        self.progress.line(f"  {self.title}: {self.done}/{self.total} {self.unit}{shown}, {speed}")
+        self.progress.line(f"  {self.title}: {done}/{self.total} {self.unit}{shown}, {speed}")
 
 
 def choose_progress() -> Progress:

@@ -42,6 +42,21 @@ def changed_parts(parts: Parts) -> list[str]:
     return [f"{part.name}{key}" for part, key in _changes(parts)]
 
 
+def changed_values(parts: Parts) -> list[str]:
+    """Return the names of the changed entries that are attributes with a plain value before and after, or no value.
+
+    Hooks, submodules and methods are none of them.
+    """
+    return [
+        f"{part.name}{key}"
+        for part, key in _changes(parts)
+        if all(
+            value is MISSING or isinstance(value, PLAIN)
+            for value in (part.copy.get(key, MISSING), part.entries.get(key, MISSING))
+        )
+    ]
+
+
 def restore_parts(parts: Parts) -> None:
     """Undo every change that :func:`changed_parts` reports."""
     for part, key in list(_changes(parts)):

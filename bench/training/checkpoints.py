@@ -49,6 +49,7 @@ def build_run(spec: TrainSpec, context: RunContext, layout: Layout | None = None
         std=spec.model.std or context.dataset.std,
         seed=spec.seed,
         activation=spec.recipe.activation,
+        init=spec.recipe.init,
         checkpoint_path=context.config.checkpoint_path if isinstance(context.config, RunConfig) else None,
         layout=layout,
     )
@@ -127,7 +128,7 @@ def _train(spec: TrainSpec, images: Images, context: RunContext, outcome: _Outco
     saver = _Saver(spec.run_id, context.store, outcome.earlier_s)
 
     def after_batch(state: TrainingState) -> None:
-        if not state.epoch.batches:  # after an epoch
+        if not state.epoch.steps:  # after an epoch
             _warn_late(spec, state, context)
         saver(state)
 
@@ -147,7 +148,7 @@ def _resume(spec: TrainSpec, state: TrainingState, context: RunContext) -> None:
         except BenchError as error:
             path = context.store.training_path(spec.run_id)
             raise BenchError(f"{path}: {error} Delete it to restart the training.") from error
-        batch = f", batch {state.epoch.batches + 1}" if state.epoch.batches else ""
+        batch = f", batch {len(state.epoch.steps) + 1}" if state.epoch.steps else ""
         context.progress.line(f"{spec.name}: resuming at epoch {len(state.history) + 1}/{spec.recipe.epochs}{batch}")
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from contextlib import closing
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -11,17 +13,22 @@ from bench.core.errors import CellFailure
 from bench.core.records import EpochRecord
 from bench.core.seeds import derive_seed
 from bench.core.specs import TrainSpec
-from bench.data.augment import augment
+from bench.data.augment import add_noise, augment
+from bench.data.sample_random import SampleRandom
 from bench.data.tensors import Images
 from bench.models.auxiliary_losses import Batch
 from bench.models.classifier import Classifier
 from bench.models.margins import logit_margins
 from bench.models.objective import Objective
 from bench.models.schedules import StepStats, TrainingFacts
+from bench.models.spectral_norm import settle_spectral_norms
+from bench.models.step_loss import step_loss
+from bench.models.training_steps import StepContext, TrainingBatch, check_step
 from bench.runtime.progress import Progress
 from bench.runtime.torch_state import own_generators
+from bench.training.averaging import WeightAverage
 from bench.training.lr_schedules import LR_SCHEDULES
-from bench.training.training_state import EpochProgress, TrainingState, match_layouts
+from bench.training.training_state import EpochProgress, TrainingState, match_layouts, seed_layers
 
 BODY, OUTPUT = 0, 1  # indices of the optimiser's parameter groups
 
@@ -47,14 +54,22 @@ def training_facts(spec: TrainSpec, *, count: int, latent_dim: int) -> TrainingF
 
 
 def begin(model: Classifier, spec: TrainSpec, objective: Objective) -> TrainingState:
-    """Return the initial state of a training, with AdamW and two parameter groups: body and output layer."""
+    """Return the initial state of a training. The optimiser has two parameter groups: body and output layer."""
+    check_step(spec.variant, spec.variant_spec)
     recipe = spec.recipe
     decay = recipe.weight_decay if spec.variant_spec.weight_decay is None else spec.variant_spec.weight_decay
     body = [*model.backbone.parameters(), *model.head.parameters()]
     groups = [{"params": body}, {"params": list(model.output.parameters())}]
-    # The fused version needs one pass over the weights. It is eight times faster on a CPU.
-    optimizer = torch.optim.AdamW(groups, lr=recipe.lr, weight_decay=decay, fused=True)
-    return TrainingState(model, optimizer, objective.term, objective.start())
+    # The fused versions need one pass over the weights. They are several times faster.
+    optimizer: torch.optim.Optimizer
+    if recipe.optimizer == "sgd":
+        optimizer = torch.optim.SGD(
+            groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=True, weight_decay=decay, fused=True
+        )
+    else:
+        optimizer = torch.optim.AdamW(groups, lr=recipe.lr, weight_decay=decay, fused=True)
+    average = None if spec.ema is None else WeightAverage(model, spec.ema)
+    return TrainingState(model, optimizer, objective.term, objective.start(), average=average)
 
 
 def train(
@@ -70,9 +85,11 @@ def train(
 ) -> tuple[EpochRecord, ...]:
     """Train ``model`` in place, starting from ``state``, and return one record per epoch.
 
-    Learning rates follow the schedule of the recipe. All random draws are functions of (seed, epoch), so that a
-    training resumed from ``state`` gives the same result as an uninterrupted one. ``after_batch`` is called with the
-    state after each batch, for example to save it. Raises CellFailure("nan_loss") if the loss is not finite.
+    Learning rates follow the schedule of the recipe. The order of the images is a function of (seed, epoch), and the
+    random draws of each image are functions of (seed, epoch, image), so that a training resumed from ``state`` gives
+    the same result as an uninterrupted one. If the spec has an ``ema``, the model ends with the averaged weights.
+    ``after_batch`` is called with the state after each batch, for example to save it. No step waits for the device.
+    Raises CellFailure("nan_loss") after an epoch whose loss was not finite.
     """
     state = state or begin(model, spec, objective)
     if spec.recipe.precision == "bf16":
@@ -81,15 +98,18 @@ def train(
     match_layouts(state.optimizer)
     if objective.term is not None:
         objective.term.to(device)
-    rates = LR_SCHEDULES.get(spec.recipe.lr_schedule)
+    images = images.on(device)
     total = spec.recipe.epochs * len(images)
     with progress.stage("train", total=total, unit="images") as stage, own_generators(device):
-        stage.advance(len(state.history) * len(images))
+        done = len(state.history) * len(images) + state.epoch.n_images
+        stage.resume(done)
         for epoch in range(len(state.history) + 1, spec.recipe.epochs + 1):
-            lr = rates(epoch, spec.recipe)
-            state.optimizer.param_groups[BODY]["lr"], state.optimizer.param_groups[OUTPUT]["lr"] = lr
             _train_epoch(model, images, spec, objective, state, epoch, device, after_batch)
-            stage.advance(len(images), accuracy=state.history[-1].accuracy)
+            stage.advance(epoch * len(images) - done, accuracy=state.history[-1].accuracy)
+            done = epoch * len(images)
+    if state.average is not None:
+        model.load_state_dict(state.average.model.state_dict())
+        settle_spectral_norms(model)
     model.to(memory_format=torch.contiguous_format)  # evaluate in the same layout as after loading the stored weights
     return state.history
 
@@ -106,87 +126,75 @@ def _train_epoch(
 ) -> None:
     """Train for one epoch, over ``images`` in an order drawn for this epoch, and add its record to ``state``."""
     model.train()
-    draws = _Draws(spec.seed, epoch, device)
-    batches = _batches(len(images), spec.recipe.batch_size, draws.batches)
-    done = state.epoch
-    draws.restore(done.generators)
-    remaining = images.batches(batches[done.batches :], device)
-    for number, (inputs, labels) in enumerate(remaining, start=done.batches + 1):
-        inputs = augment(inputs, spec.recipe, mean=getattr(model.normalize, "mean", None), generator=draws.batches)
-        inputs = _attacked(model, inputs, labels, spec, objective, epoch, draws.adversary)
-        batch = forward(model, inputs, labels, low_precision=spec.recipe.precision == "bf16")
-        gamma = state.gamma.gamma
-        loss = objective.loss(batch, gamma=gamma, epoch=epoch)
-        if not torch.isfinite(loss):
-            raise CellFailure("nan_loss", f"the loss became {loss.item()} in epoch {epoch} (gamma {gamma:.4g}).")
-        state.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        state.optimizer.step()
-        stats = _step_stats(batch, next_epoch=epoch + (number == len(batches)))
-        state.gamma = objective.advance(state.gamma, stats)
-        done.batches, done.n_images = number, done.n_images + len(labels)
-        done.loss += loss.item() * len(labels)
-        done.n_correct += int((batch.outputs.argmax(1) == batch.labels).sum())
-        done.margin += stats.margin
-        if number == len(batches):
-            loss_mean, accuracy = done.loss / done.n_images, done.n_correct / done.n_images
-            record = EpochRecord(loss=loss_mean, accuracy=accuracy, gamma=gamma, margin=done.margin / done.batches)
-            state.history, state.epoch = (*state.history, record), EpochProgress()
-        else:
-            done.generators = draws.states()
-        after_batch(state)
+    done, rates = state.epoch, LR_SCHEDULES.get(spec.recipe.lr_schedule)
+    done.epoch = epoch
+    seed_layers(spec.seed, done, device)
+    batches = _batches(len(images), spec.recipe.batch_size, spec.seed, epoch, images.device)
+    first = len(done.steps)
+    with closing(images.batches(batches[first:], device)) as remaining:
+        for step, (inputs, labels) in enumerate(remaining, start=first):
+            lr = rates(epoch + step / len(batches), spec.recipe)
+            state.optimizer.param_groups[BODY]["lr"], state.optimizer.param_groups[OUTPUT]["lr"] = lr
+            random = SampleRandom(spec.seed, epoch, batches[step].to(device))
+            context = _context(model, TrainingBatch(inputs, labels), random, spec, objective, state, epoch)
+            loss = step_loss(spec.variant_spec, context)
+            state.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            state.optimizer.step()
+            if state.average is not None:
+                state.average.update(model, (epoch - 1) * len(batches) + step)
+            margins = _record_step(done, loss, context)
+            is_last = step + 1 == len(batches)
+            state.gamma = objective.advance(state.gamma, _step_stats(context, margins, next_epoch=epoch + is_last))
+            if is_last:
+                state.history, state.epoch = (*state.history, done.record(context.gamma)), EpochProgress()
+            after_batch(state)
 
 
-class _Draws:
-    """Random generators of one epoch, seeded by functions of (seed, epoch)."""
-
-    def __init__(self, seed: int, epoch: int, device: torch.device) -> None:
-        self.batches = torch.Generator().manual_seed(derive_seed(seed, "epoch", epoch))  # order and augmentation
-        # The adversary has its own generator: order and augmentation are the same as without an adversary.
-        self.adversary = torch.Generator().manual_seed(derive_seed(seed, "adversary", epoch))
-        torch.manual_seed(derive_seed(seed, "layers", epoch))  # layers such as dropout use the global generators
-        self._device = device
-
-    def states(self) -> dict[str, Tensor]:
-        """Return the states of all generators."""
-        states = {"batches": self.batches.get_state(), "adversary": self.adversary.get_state()}
-        states["layers"] = torch.get_rng_state()
-        if self._device.type == "cuda":
-            states["cuda"] = torch.cuda.get_rng_state(self._device)
-        return states
-
-    def restore(self, states: Mapping[str, Tensor]) -> None:
-        """Set the generators to ``states``; empty at the start of an epoch."""
-        if not states:
-            return
-        self.batches.set_state(states["batches"])
-        self.adversary.set_state(states["adversary"])
-        torch.set_rng_state(states["layers"])
-        if self._device.type == "cuda":
-            torch.cuda.set_rng_state(states["cuda"], self._device)
-
-
-def _attacked(
+def _context(
     model: Classifier,
-    inputs: Tensor,
-    labels: Tensor,
+    batch: TrainingBatch,
+    random: SampleRandom,
     spec: TrainSpec,
     objective: Objective,
+    state: TrainingState,
     epoch: int,
-    starts: torch.Generator,
-) -> Tensor:
-    """Return the images perturbed by the variant's adversary. The adversary uses the precision of the training."""
+) -> StepContext:
+    """Augment the images of a batch, and collect all that a training step needs."""
+    mean, std = getattr(model.normalize, "mean", None), getattr(model.normalize, "std", None)
+    images = augment(batch.images, spec.recipe, mean=mean, std=std, random=random)
+    variant = spec.variant_spec
+    if variant.noise:
+        images = add_noise(images, variant.noise, share=variant.noise_share, random=random)
+    return StepContext(
+        model=model,
+        objective=objective,
+        batch=TrainingBatch(images, batch.labels),
+        epoch=epoch,
+        epochs=spec.recipe.epochs,
+        gamma=state.gamma.gamma,
+        weight=variant.step_weight,
+        compute=partial(forward, model, low_precision=spec.recipe.precision == "bf16"),
+        random=random,
+    )
 
-    def loss(images: Tensor) -> Tensor:
-        batch = forward(model, images, labels, low_precision=spec.recipe.precision == "bf16")
-        return objective.criterion(batch.outputs, labels, epoch=epoch)
 
-    return objective.adversary.perturb(model, loss, inputs, generator=starts)
+def _record_step(done: EpochProgress, loss: Tensor, context: StepContext) -> Tensor:
+    """Add loss, number of correct images and median margin of a step to ``done``. Return the margin."""
+    last = context.last
+    if last is None:
+        raise CellFailure("loss_error", "the training step did not call context.forward; call it on the images.")
+    outputs = last.outputs.detach()
+    n_correct = (outputs.argmax(1) == last.labels).sum()
+    margin = logit_margins(outputs, last.labels).median()
+    done.steps.append(torch.stack([loss.detach(), n_correct.to(loss), margin.to(loss)]))
+    done.n_images += len(last.labels)
+    return margin
 
 
-def _step_stats(batch: Batch, *, next_epoch: int) -> StepStats:
-    margins = logit_margins(batch.outputs.detach(), batch.labels)
-    return StepStats(float(margins.median()), next_epoch, float(batch.latents.detach().square().mean()))
+def _step_stats(context: StepContext, margin: Tensor, *, next_epoch: int) -> StepStats:
+    assert context.last is not None
+    return StepStats(margin, next_epoch, context.last.latents.detach().square().mean())
 
 
 def forward(model: Classifier, inputs: Tensor, labels: Tensor, *, low_precision: bool) -> Batch:
@@ -201,8 +209,8 @@ def forward(model: Classifier, inputs: Tensor, labels: Tensor, *, low_precision:
     return Batch(features, latents, model.output(latents), labels)
 
 
-def _batches(count: int, batch_size: int, generator: torch.Generator) -> tuple[Tensor, ...]:
-    order = torch.randperm(count, generator=generator)
-    full = order[: steps_per_epoch(count, batch_size) * batch_size]
+def _batches(count: int, batch_size: int, seed: int, epoch: int, device: torch.device) -> tuple[Tensor, ...]:
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(derive_seed(seed, "order", epoch)))
+    full = order[: steps_per_epoch(count, batch_size) * batch_size].to(device)
     batches: tuple[Tensor, ...] = full.split(batch_size)
     return batches

@@ -3,32 +3,57 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from bench.core.errors import BenchError
+from bench.core.errors import BenchError, CellFailure
 from bench.core.records import EpochRecord
+from bench.core.seeds import derive_seed
 from bench.models.schedules import GammaState
 from bench.runtime.files import FACTS, read_facts
+from bench.training.averaging import WeightAverage
 
 
 @dataclass
 class EpochProgress:
-    """Sums over the first ``batches`` batches of an epoch, and the states of the random generators after them.
+    """The steps of an unfinished epoch.
 
-    The generators start from functions of (seed, epoch). Their states are uint8 tensors by name.
+    Each step is a tensor (3,) on the device of the training: loss, number of correct images, and median margin.
+    ``generators`` are the states of torch's generators after the last step, uint8 tensors by name. They are set only in
+    a state that was loaded.
     """
 
-    batches: int = 0
+    epoch: int = 0  # from 1
+    steps: list[Tensor] = field(default_factory=list)
     n_images: int = 0
-    loss: float = 0.0  # summed over images
-    n_correct: int = 0
-    margin: float = 0.0  # summed over batches
-    generators: dict[str, Tensor] = field(default_factory=dict)
+    generators: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def table(self) -> Tensor:
+        """Return the steps as one float64 tensor (n, 3) on the CPU. Waits for the device.
+
+        Raises CellFailure("nan_loss") if a loss is not finite.
+        """
+        table = torch.stack(self.steps).cpu().double() if self.steps else torch.zeros(0, 3, dtype=torch.float64)
+        bad = table[:, 0].isfinite().logical_not().nonzero()
+        if len(bad):
+            step = int(bad[0])
+            raise CellFailure(
+                "nan_loss", f"the loss became {float(table[step, 0])} in epoch {self.epoch}, step {step + 1}."
+            )
+        return table
+
+    def record(self, gamma: float | Tensor) -> EpochRecord:
+        """Return the means over the finished epoch, whose last step had the weight ``gamma``."""
+        table = self.table()
+        images_per_step = self.n_images / len(table)
+        loss, margin = float(table[:, 0].mean()), float(table[:, 2].mean())
+        accuracy = float(table[:, 1].mean()) / images_per_step
+        return EpochRecord(loss=loss, accuracy=accuracy, gamma=float(gamma), margin=margin)
 
 
 @dataclass
@@ -42,15 +67,20 @@ class TrainingState:
     history: tuple[EpochRecord, ...] = ()
     epoch: EpochProgress = field(default_factory=EpochProgress)  # the unfinished epoch after ``history``
     elapsed_s: float = 0.0  # seconds of training in earlier processes
+    average: WeightAverage | None = None
 
 
 def dump_state(state: TrainingState) -> bytes:
-    """Serialise the state as safetensors: weights, moments of the optimiser and buffers. The header has the rest."""
+    """Serialise the state as safetensors: weights, moments of the optimiser and buffers. The header has the rest.
+
+    The states of torch's generators are those at the time of the call. Waits for the device. Raises
+    CellFailure("nan_loss") if a loss of the epoch is not finite.
+    """
     header = {
         "elapsed_s": state.elapsed_s,
-        "gamma": state.gamma._asdict(),
+        "gamma": {name: None if value is None else float(value) for name, value in state.gamma._asdict().items()},
         "history": [asdict(record) for record in state.history],
-        "epoch": asdict(replace(state.epoch, generators={})),
+        "epoch": {"epoch": state.epoch.epoch, "n_images": state.epoch.n_images},
     }
     return save({k: v.contiguous() for k, v in _tensors(state).items()}, {FACTS: json.dumps(header)})
 
@@ -60,16 +90,39 @@ def restore_state(state: TrainingState, content: bytes) -> None:
     try:
         tensors, header = load(content), read_facts(content)
         state.model.load_state_dict(_below("model.", tensors))
+        if state.average is not None:
+            state.average.model.load_state_dict(_below("average.", tensors))
         if state.term is not None:
             state.term.load_state_dict(_below("term.", tensors))
         _restore_moments(state.optimizer, _below("optimizer.", tensors))
+        device = next(state.model.parameters()).device
         state.gamma = GammaState(**header["gamma"])
         state.elapsed_s = header["elapsed_s"]
         state.history = tuple(EpochRecord(**record) for record in header["history"])
-        state.epoch = EpochProgress(**{**header["epoch"], "generators": _below("generators.", tensors)})
+        steps = list(tensors["epoch.steps"].float().to(device))
+        state.epoch = EpochProgress(**header["epoch"], steps=steps, generators=_below("generators.", tensors))
     except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise BenchError(f"the saved state of the training does not fit it: {first}.") from error
+
+
+def seed_layers(seed: int, progress: EpochProgress, device: torch.device) -> None:
+    """Seed torch's global generators, which layers such as dropout use, for an epoch.
+
+    The seed is a function of (seed, epoch). After a resumed step, the saved states are used.
+    """
+    torch.manual_seed(derive_seed(seed, "layers", progress.epoch))
+    if progress.generators and progress.steps:
+        torch.set_rng_state(progress.generators["cpu"])
+        if "cuda" in progress.generators:
+            torch.cuda.set_rng_state(progress.generators["cuda"], device)
+
+
+def _generators(device: torch.device) -> dict[str, Tensor]:
+    states = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
 
 
 def _tensors(state: TrainingState) -> dict[str, Tensor]:
@@ -80,8 +133,12 @@ def _tensors(state: TrainingState) -> dict[str, Tensor]:
     }
     weights = {f"model.{name}": value for name, value in state.model.state_dict().items()}
     term = state.term.state_dict() if state.term is not None else {}
-    generators = {f"generators.{name}": value for name, value in state.epoch.generators.items()}
-    return {**weights, **moments, **generators, **{f"term.{name}": value for name, value in term.items()}}
+    if state.average is not None:
+        weights |= {f"average.{name}": value for name, value in state.average.model.state_dict().items()}
+    device = next(state.model.parameters()).device
+    generators = {f"generators.{name}": value for name, value in _generators(device).items()}
+    epoch = {"epoch.steps": state.epoch.table()}
+    return {**weights, **moments, **generators, **epoch, **{f"term.{name}": value for name, value in term.items()}}
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

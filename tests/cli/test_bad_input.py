@@ -19,6 +19,7 @@ MISTAKES = [
     (["--models", "resnet81"], "unknown model 'resnet81'; did you mean 'resnet18'"),
     (["--models", "zz*"], "no model matches 'zz*'"),
     (["--models", ""], "no model given"),
+    (["--recipe", "longer"], "paper-imagenet, paper-svhn, short and paper."),
     (["--variants", "lcp"], "unknown variant 'lcp'; did you mean 'lpc'?"),
     (["--attacks", "fgms"], "unknown attack 'fgms'; did you mean 'fgsm'?"),
     (["--attacks", "pgd20"], "did you mean 'pgd-20'"),
@@ -166,6 +167,13 @@ def test_bad_config(bench: Bench, tmp_path: Path, content: str, sentence: str) -
     models = ["--models", "resnet18", "--results", tmp_path / "out", "--dry-run"]
     outcome = bench("run", "--config", tmp_path / "c.toml", *models)
     assert (outcome.code, sentence in outcome.err) == (2, True)
+
+
+def test_a_dry_run_refuses_the_results_path_that_the_run_refuses(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("content")
+    for more in ((), ("--dry-run",)):
+        outcome = bench("run", "--models", "resnet18", "--results", tmp_path / "file", *more)
+        assert (outcome.code, "is a file; name a folder" in outcome.err, outcome.out) == (2, True, "")
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,10 @@ from importlib import resources
 
 import pytest
 
-from bench.compare.lpc_published import COLUMNS, FILE, parse_published, published_lpc
+from bench.compare.lpc_published import COLUMNS, FILE, PublishedRow, parse_published, published_lpc
 from bench.core.errors import BenchError
 from bench.models.variants import VARIANTS
+from bench.planning.recipes import RECIPES, resolve_variants
 
 # Copied by hand from Tables 1 and 2: dataset, name, metric, value, spread.
 BY_HAND = [
@@ -64,6 +65,8 @@ CELLS = {
     "backbone": "resnet18",
     "published_name": "IB",
     "variant": "lpc",
+    "recipe": "paper-cifar10-2024",
+    "latent_dim": "8",
     "metric": "accuracy",
     "value": "94.86",
     "std": "0.09",
@@ -111,6 +114,14 @@ def test_published_names_are_matched_with_variants_that_exist() -> None:
     assert {name for name in OURS.values() if name} <= set(VARIANTS)
 
 
+@pytest.mark.parametrize("row", published_lpc(), ids=str)
+def test_the_width_is_that_of_the_recipe_for_the_variant_of_the_row(row: PublishedRow) -> None:
+    entry = RECIPES.get(row.recipe)
+    if row.variant:
+        spec = resolve_variants({row.variant: VARIANTS.get(row.variant).spec}, entry, None)[row.variant]
+        assert spec.latent_dim == row.latent_dim
+
+
 def test_what_is_doubtful_says_so() -> None:
     rows = published_lpc()
     assert {row.published_name for row in rows if "struck out" in row.note} == {"LinPenDropout"}
@@ -137,6 +148,8 @@ def test_the_width_of_their_layer_stands_in_the_note(dataset: str, widths: dict[
         if row.dataset == dataset:
             width = widths.get(row.published_name)
             assert row.note.startswith(f"latent dimension {width}") == (width is not None)
+            layer = None if row.published_name.startswith("NoPen") else widths["IB"]
+            assert row.latent_dim == (width or layer)
 
 
 def test_the_columns_may_stand_in_any_order() -> None:
@@ -169,11 +182,13 @@ def test_an_empty_file_is_refused() -> None:
         ({"value": "nan"}, "value is 'nan'"),
         ({"value": "inf"}, "value is 'inf'"),
         ({"value": ""}, "value is empty"),
+        ({"latent_dim": "0"}, "latent_dim is 0; it must be a whole number from 1"),
+        ({"latent_dim": "8.5"}, "latent_dim is 8.5; it must be a whole number from 1"),
         ({"std": "small"}, "std is 'small'"),
         ({"std": "-0.1"}, "must be 0 or more"),
         ({"metric": ""}, "metric is empty"),
         ({"dataset": "cifar10 "}, "dataset is 'cifar10 '"),
-        ({"note": "one, too many"}, "14 fields, but the header has 13"),
+        ({"note": "one, too many"}, "16 fields, but the header has 15"),
         ({"note": '"two\nlines"'}, "remove the white space"),
         ({"note": '"never closed'}, "not readable as CSV"),
     ],

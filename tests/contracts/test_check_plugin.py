@@ -55,6 +55,14 @@ MODELS = {
     ),
     "variant variant-number": ("trains with a finite loss that moves every parameter", "the penalty returned int"),
     "variant variant-whole": ("trains with a finite loss that moves every parameter", "returned torch.int64"),
+    "variant variant-unseeded": (
+        "its training step is repeatable and leaves the model in training mode",
+        "two trainings with equal seeds differ",
+    ),
+    "variant variant-evaluates": (
+        "its training step is repeatable and leaves the model in training mode",
+        "left model in evaluation mode",
+    ),
     "variant variant-unknown-head": ("builds a network", "unknown head 'lineer'; did you mean 'linear'"),
 }
 DATA = {
@@ -96,14 +104,16 @@ SEVERAL = {
     "model model-counter": "logits are a function of each image",
     "model model-batch-dependent": "logits are a function of each image",
     "model model-wrong-type": "features are (N, d) and float32",
+    "variant variant-silent": "trains with a finite loss that moves every parameter",
+    "variant variant-threat": "trains with a finite loss that moves every parameter",
     "variant variant-narrow": "latents are (N, d) and logits (N, K)",
     "dataset dataset-redrawn": "two reads give the same images",
     "diagnostic diagnostic-float": "returns a number",
     "diagnostic diagnostic-changes-latents": "leaves the latents unchanged",
 }
 OF_THE_EXAMPLE = (
-    "model two_layers", "variant strong", "attack noise", "corruption dust", "dataset stripes", "diagnostic sparsity",
-    "metric clean_error",
+    "model two_layers", "variant strong", "variant mixup", "attack noise", "corruption dust", "dataset stripes",
+    "diagnostic sparsity", "metric clean_error",
 )  # fmt: skip
 WRONG = [HERE / name for name in ("wrong_attacks.py", "wrong_models.py", "wrong_data.py")]
 

@@ -15,7 +15,7 @@ from bench.models.variants import VARIANTS
 NAMES = [name for name in VARIANTS if VARIANTS.origin(name) == "bench.models.variants"]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, "lin_pen+pgd_at"])
 def test_contract(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """On the smallest residual network; test_check_plugin uses the contract's own."""
     monkeypatch.setattr("bench.contracts.variant_contract.BACKBONE", "test_resnet")

@@ -12,6 +12,7 @@ from bench.core.specs import VariantSpec
 from bench.models.heads import HEADS, HeadEntry
 from bench.models.penalties import PENALTIES, PenaltyEntry
 from bench.models.registry import ModelEntry, register_model
+from bench.models.training_steps import TRAINING_STEPS, StepContext, StepEntry, TrainingBatch
 from bench.models.variants import VARIANTS, VariantEntry
 
 
@@ -101,7 +102,27 @@ PARTS = {
 }
 for name, function in PARTS.items():
     PENALTIES.register(name, PenaltyEntry(summary="tests", source="tests", function=function), origin=__file__)
+
+
+def silent(batch: TrainingBatch, context: StepContext) -> Tensor:
+    return context.compute(batch.images, batch.labels).outputs.sum()
+
+
+def unseeded(batch: TrainingBatch, context: StepContext) -> Tensor:
+    return context.loss(context.forward(batch.images)) * np.random.rand()  # noqa: NPY002 - that is what is wrong
+
+
+def evaluates(batch: TrainingBatch, context: StepContext) -> Tensor:
+    context.model.eval()
+    return context.loss(context.forward(batch.images))
+
+
+STEPS = {"silent": silent, "unseeded": unseeded, "evaluates": evaluates}
+for name, function in STEPS.items():
+    TRAINING_STEPS.register(name, StepEntry(summary="tests", source="tests", function=function), origin=__file__)
 VARIANT_SPECS = {
+    **{name: VariantSpec(training_step=name) for name in STEPS},
+    "threat": VariantSpec(training_step="trades"),
     **{name: VariantSpec(penalty=name, schedule="constant", gamma=1.0) for name in PARTS},
     "good": VariantSpec(head="linear", latent_dim=4),
     "unused": VariantSpec(head="unused", latent_dim=4),

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from bench.core.specs import Recipe
 from bench.data.augment import augment
+from bench.data.sample_random import SampleRandom
 from bench.models.classifier import Normalize
 
 
 def augmented(inputs: Tensor, mean: Tensor | None = None, **recipe: object) -> Tensor:
-    generator = torch.Generator().manual_seed(0)
-    return augment(inputs, Recipe(epochs=1, **recipe), mean=mean, generator=generator)  # type: ignore[arg-type]
+    random = SampleRandom(0, 1, torch.arange(len(inputs)))
+    return augment(inputs, Recipe(epochs=1, **recipe), mean=mean, random=random)  # type: ignore[arg-type]
 
 
 def test_every_crop_is_a_window_of_the_padded_image() -> None:
@@ -62,6 +65,22 @@ def test_a_resized_crop_is_a_box_inside_the_image() -> None:
     assert float(area.mean()) == pytest.approx(0.53, abs=0.05)
     assert float(ratio.min()) > 0.7
     assert float(ratio.max()) < 1.4
+
+
+def test_noise_after_the_normalisation_has_its_standard_deviation_there() -> None:
+    """As the authors compute it: normalise, then add noise of 0.01."""
+    inputs, mean, std = torch.rand(64, 3, 16, 16), torch.full((1, 3, 1, 1), 0.4), torch.tensor([0.1, 0.3, 0.5])
+    normalize = Normalize((0.4,) * 3, std.tolist())
+    recipe = Recipe(epochs=1, noise=0.01, noise_space="normalized")
+    random = SampleRandom(0, 1, torch.arange(len(inputs)))
+    noisy = augment(inputs, recipe, mean=mean, std=normalize.std, random=random)
+    noise = normalize(noisy) - normalize(inputs)
+    expected = 0.01 * random.normal("noise", *inputs.shape[1:])
+    assert torch.allclose(noise, expected, atol=1e-5)
+    in_pixels = augment(
+        inputs, dataclasses.replace(recipe, noise_space="pixels"), mean=mean, std=normalize.std, random=random
+    )
+    assert torch.allclose(in_pixels - inputs, expected, atol=1e-6)
 
 
 def test_noise_has_its_standard_deviation() -> None:

@@ -135,6 +135,21 @@ def test_diagnose_prints_the_table_and_measures_only_once(
     assert bench(*arguments, "--json", "--force").json["values"] == record["values"]
 
 
+def test_a_diagnosis_without_newer_columns_is_shown_and_names_them(
+    bench: Callable[..., Any], plugin: Path, copied: Path
+) -> None:
+    path = diagnosis_of(copied, "lpc")
+    content = json.loads(path.read_text())
+    values = {column: value for column, value in content["values"].items() if "_by_prediction" not in column}
+    path.write_text(json.dumps(sealed({**content, "values": values})))
+    arguments = ("diagnose", "tiny:lpc", "--results", copied, "--plugin", plugin)
+    shown = bench(*arguments).out
+    assert f"| {values['collapse_nc1']:.4g} " in shown
+    assert "not measured by the version that made this diagnosis: collapse_nc1_by_prediction, " in shown
+    assert bench(*arguments, "--json", "--force").json["values"]["collapse_nc1_by_prediction"] > 0
+    assert "not measured by the version" not in bench(*arguments).out
+
+
 def test_a_diagnosis_of_other_weights_is_no_answer(copied: Path) -> None:
     path = diagnosis_of(copied, "lpc")
     content = json.loads(path.read_text())

@@ -15,6 +15,7 @@ from bench.diagnostics.registry import DIAGNOSTICS, diagnose_latents
 
 NAMES = {
     "nc1", "equiangularity", "max_angle", "equinorm", "nc3", "nc4", "cov_norm", "cov_abs", "mean_norm",
+    "nc1_by_prediction", "equiangularity_by_prediction", "max_angle_by_prediction", "equinorm_by_prediction",
     "distance_ratio", "dimensions_used", "effective_rank", "entropy", "binarity_mean", "binarity_min", "vertex_cosine",
 }  # fmt: skip
 

@@ -165,6 +165,27 @@ def test_names_that_hide_others(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     assert one(names.name_checks(), "packages of bench").status == "fail"
 
 
+def test_the_own_console_script_and_the_installed_copy_hide_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    scripts, installed, foreign = tmp_path / "bin", tmp_path / "site-packages", tmp_path / "foreign"
+    for folder in (scripts, installed / "bench", installed / "collapse_bench-0.1.dist-info", foreign / "bench"):
+        folder.mkdir(parents=True)
+    (scripts / "bench").write_text("#!/usr/bin/env python3\n")
+    for folder in (installed, foreign):
+        (folder / "bench" / "__init__.py").write_text("")
+    metadata = installed / "collapse_bench-0.1.dist-info"
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: collapse-bench\nVersion: 0.1\n")
+    (metadata / "RECORD").write_text("bench/__init__.py,,\n")
+    others = [entry for entry in sys.path if not Path(entry or ".").resolve().is_relative_to(ROOT)]
+    monkeypatch.setattr(sys, "path", [str(scripts), *others, str(installed)])
+    (check,) = names.name_checks()
+    assert (check.status, check.advice) == ("pass", "")
+    assert f"the installed copy {installed / 'bench'} is not used" in check.found
+    monkeypatch.setattr(sys, "path", [*sys.path, str(foreign)])
+    assert one(names.name_checks(), "module bench").advice.endswith(f"rename them: {foreign / 'bench'}.")
+
+
 def test_encodings_clock_and_limits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     before = process.RELEASED - datetime.timedelta(days=1)
     assert process.clock(before).status == "fail"

@@ -20,6 +20,7 @@ from bench.evaluation.reverify import check_float32, compare_predictions
 from bench.results.per_image import Sample
 from bench.results.record_files import dump_record
 from bench.results.store import Store
+from bench.runtime.progress import PlainProgress
 
 Bench = Callable[..., Any]
 TINY = ("--models", "tiny", "--limit", "60", "--train-limit", "all", "--epochs", "4", "--eps", "0.1", "--no-diagnose")
@@ -92,6 +93,16 @@ def test_honest_files_agree(run: Bench, verify: Bench, verify_all: Bench, tmp_pa
     everything = verify_all("--json").json
     assert (everything["agreed"], everything["problems"], everything["not_verified"]) == (True, [], [])
     assert everything["adversarials"] == sum(cell["n_verified"] for cell in found["cells"][1:])
+
+
+def test_progress_is_shown_on_stderr(run: Bench, verify: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run("--attacks", "fgsm", "--save-adversarials", "float32").code == 0
+    monkeypatch.setattr(PlainProgress, "interval", 0.0)
+    lines = verify().err.splitlines()
+    assert [line.partition(" images, ")[0] for line in lines if "images, " in line] == [
+        "  verify tiny:baseline:0: 60/120",
+        "  verify tiny:baseline:0: 120/120",
+    ]
 
 
 def test_images_that_a_filter_broke_are_found_beside_the_filter(run: Bench, verify: Bench, tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ from bench.evaluation.evaluate import evaluate_cell
 from bench.evaluation.fast_model import SearchModels
 from bench.evaluation.journal import CellJournal
 from bench.runtime.interrupt import Stopped, StopRequest
-from bench.runtime.progress import Progress
+from bench.runtime.progress import Progress, Stage
 
 COUNT, CLASSES, SHAPE = 24, 6, (3, 6, 6)
 IMAGES = torch.rand(COUNT, *SHAPE, generator=torch.Generator().manual_seed(2))
@@ -86,7 +87,28 @@ def builtin(name: str) -> tuple[AttackEntry, AttackSpec]:
     return attack.entry, attack.spec("linf", 0.02, batch_size=16)
 
 
-def evaluated(model: nn.Module, attack: tuple[AttackEntry, AttackSpec], journal: CellJournal) -> EvalRecord:
+class Counted(Progress):
+    """Add the passes of this process and of earlier ones."""
+
+    done = earlier = 0
+
+    @contextmanager
+    def stage(self, title: str, *, total: int, unit: str) -> Iterator[Stage]:
+        yield self
+
+    def advance(self, count: int, *, accuracy: float | None = None) -> None:
+        self.done += count
+
+    def resume(self, count: int) -> None:
+        self.earlier += count
+
+
+def evaluated(
+    model: nn.Module,
+    attack: tuple[AttackEntry, AttackSpec],
+    journal: CellJournal,
+    progress: Progress | None = None,
+) -> EvalRecord:
     """Return the record of the cell without its times."""
     entry, attack_spec = attack
     spec = EvalSpec(
@@ -99,7 +121,7 @@ def evaluated(model: nn.Module, attack: tuple[AttackEntry, AttackSpec], journal:
         official=False, num_classes=CLASSES, device=torch.device("cpu"), entry=entry, auto_batch=True,
         search_models=SearchModels(model, SHAPE, torch.device("cpu")), journal=journal,
     )  # fmt: skip
-    record, _ = evaluate_cell(spec, cell_input, Progress())
+    record, _ = evaluate_cell(spec, cell_input, progress or Progress())
     return dataclasses.replace(record, time_s=0.0, created="")
 
 
@@ -153,3 +175,25 @@ def test_a_copy_is_discarded_for_one_cell_only() -> None:
     models.begin_cell()
     assert models.get("fp32") is not models._model
     assert not models.note("fp32")
+
+
+@pytest.mark.parametrize("attack", [builtin(ENSEMBLE), plugin(nested, fast=False)], ids=["searches", "batches"])
+def test_the_progress_of_a_continued_cell_begins_at_its_passes(
+    attack: tuple[AttackEntry, AttackSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journals, "SAVE_EVERY_S", 0.0)
+    monkeypatch.setattr(journals, "COST", 0)
+    left = [1 if attack[0].function is nested else 6]
+
+    def check() -> None:
+        left[0] -= 1
+        if left[0] == 0:
+            raise Stopped(StopRequest("SIGTERM", 143))
+
+    monkeypatch.setattr(journals, "check_stop", check)
+    with pytest.raises(Stopped):
+        evaluated(Net(), attack, CellJournal(tmp_path / "cell", "key"))
+    progress = Counted()
+    record = evaluated(Net(), attack, CellJournal(tmp_path / "cell", "key"), progress)
+    assert progress.earlier > 0
+    assert progress.earlier + progress.done == record.n_forwards

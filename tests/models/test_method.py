@@ -152,8 +152,14 @@ def test_a_constant_weight_needs_its_value() -> None:
         objective.start()
 
 
-def test_published_gamma_on_svhn() -> None:
-    gamma = gamma_of("paper_svhn")
-    assert gamma(1) == 1e-2
-    assert gamma(2) == pytest.approx(1.03e-2)
-    assert gamma(546) < 1e5 == gamma(547) == gamma(800)  # 1 + ln(10⁷)/ln 1.03 = 546.3
+@pytest.mark.parametrize(
+    ("schedule", "factor", "end", "last"),
+    [("paper_2024_svhn", 1.03, 1e5, 102_123), ("paper_2024_cifar", 1.05, 1e6, 1_022_245)],
+)
+def test_published_gamma_of_2024_is_the_authors_loop(schedule: str, factor: float, end: float, last: float) -> None:
+    """Their loop multiplies γ after an epoch as long as it is below the end, and does not clip it."""
+    gamma, expected = gamma_of(schedule), 1e-2
+    for epoch in range(1, 801):
+        assert gamma(epoch) == pytest.approx(expected, rel=1e-12)
+        expected = expected * factor if expected < end else expected
+    assert round(gamma(800)) == last > end

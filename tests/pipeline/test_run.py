@@ -237,6 +237,7 @@ def test_show_finds_a_run_by_prefix_and_by_name(run: Bench, bench: Bench, tmp_pa
     several = bench("show", "tiny:lpc", "--results", out)
     assert (several.code, "matches 2 runs" in several.err) == (2, True)
     assert "no run 'zzz'" in bench("show", "zzz", "--results", out).err
+    assert "; did you mean 'tiny:baseline'" in bench("show", "tiny:baselin", "--results", out).err
 
 
 def test_the_board_is_rebuilt_from_the_cells_alone(bench: Bench, copied: Path) -> None:

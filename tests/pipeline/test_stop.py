@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from torch import Tensor, nn
 
+import bench.cli.run as cli_run
 from bench.api import FailedCellsWarning, evaluate
 from bench.core.errors import BenchError
 from bench.evaluation import run_cells
@@ -55,6 +56,23 @@ def test_a_signal_stops_inside_of_an_attack_and_the_command_continues(
     assert counts(tmp_path / "out") == counts(tmp_path / "whole")
     left = [p for pattern in ("*.search", "*.journal", "*.claim") for p in (tmp_path / "out").rglob(pattern)]
     assert not left
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_after_the_last_cell_leaves_tables_and_results(
+    run: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    write = cli_run.write_tables
+
+    def late(*arguments: Any) -> Any:
+        os.kill(os.getpid(), number)
+        return write(*arguments)
+
+    monkeypatch.setattr(cli_run, "write_tables", late)
+    outcome = run("--attacks", "fgsm", "--no-diagnose", "--epochs", "1", "--limit", "20")
+    assert (outcome.code, "fgsm" in outcome.out) == (0, True), "all work is done"
+    assert "interrupted" not in outcome.err
+    assert counts(tmp_path / "out")
 
 
 def test_a_time_budget_exits_with_success_and_names_the_command(

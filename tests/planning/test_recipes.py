@@ -11,7 +11,7 @@ from torch import nn
 from bench.config import RunConfig
 from bench.context import RunContext
 from bench.core.errors import BenchError
-from bench.core.specs import AdversarySpec, VariantSpec
+from bench.core.specs import AdversarySpec, Recipe, VariantSpec
 from bench.data.registry import DATASETS
 from bench.models.variants import VARIANTS
 from bench.planning.plan import make_plan
@@ -47,11 +47,35 @@ def test_published_for_imagenet() -> None:
 def test_published_for_svhn() -> None:
     entry = find_recipe("paper", "svhn")
     assert entry.recipe is not None
-    assert (entry.recipe.epochs, entry.recipe.noise, entry.schedule) == (800, 0.01, "paper_svhn")
-    assert entry.recipe.lr_schedule == "halving"
+    assert entry.schedule == "paper_2024_svhn"
+    check_2024(entry.recipe)
     specs = {name: VARIANTS.get(name).spec for name in ("lpc", "lpc_narrow", "lpc_wide")}
     assert [spec.latent_dim for spec in resolve_variants(specs, entry, None).values()] == [8, 6, 512]
-    assert not entry.recipe.horizontal_flip  # a mirrored 2 is no digit
+
+
+@pytest.mark.parametrize(("dataset", "widths"), [("cifar10", [8, 4, 512]), ("cifar100", [64, 8, 2048])])
+def test_published_in_2024_for_cifar(dataset: str, widths: list[int]) -> None:
+    entry = RECIPES.get(f"paper-{dataset}-2024")
+    assert entry.recipe is not None
+    assert entry.schedule == "paper_2024_cifar"
+    check_2024(entry.recipe)
+    specs = {name: VARIANTS.get(name).spec for name in ("lpc", "lpc_narrow", "lpc_wide", "lin_pen")}
+    assert [s.latent_dim for s in resolve_variants(specs, entry, None).values()] == [*widths, widths[0]]
+
+
+def check_2024(recipe: Recipe) -> None:
+    """Their script: normalise, flip, crop with zeros, add noise; the lr is the one of two that is tried second."""
+    assert (recipe.epochs, recipe.batch_size, recipe.weight_decay, recipe.lr) == (800, 128, 5e-4, 2e-4)
+    assert (recipe.horizontal_flip, recipe.crop_padding, recipe.crop_fill) == (True, 4, "mean")
+    assert (recipe.noise, recipe.noise_space) == (0.01, "normalized")
+    assert (recipe.activation, recipe.lr_schedule, recipe.init) == ("silu", "halving_2024", "authors")
+
+
+@pytest.mark.parametrize("name", [n for n in RECIPES if n.startswith("paper")])
+def test_published_recipes_have_the_authors_initial_weights(name: str) -> None:
+    recipe = RECIPES.get(name).recipe
+    assert recipe is not None
+    assert recipe.init == "authors"
 
 
 def test_nothing_was_published_for_digits() -> None:
@@ -88,12 +112,14 @@ def test_the_command_line_wins_over_the_recipe() -> None:
 
 def test_the_activation_and_the_recipe_reach_the_network(tmp_path: Path) -> None:
     """From the command line's words to the built network."""
-    request, dataset = make_request(RunConfig(models=["resnet10t"], variants=["lpc"], recipe="paper-cifar10", epochs=0))
+    request, dataset = make_request(RunConfig(models=["resnet18"], variants=["lpc"], recipe="paper-cifar10", epochs=0))
     (plan,) = make_plan(request)
     shop = RunContext(dataset=dataset, store=Store(tmp_path), device=torch.device("cpu"), progress=Progress())
-    kinds = {type(module) for module in build_run(plan.train, shop).classifier.modules()}
+    network = build_run(plan.train, shop).classifier
+    kinds = {type(module) for module in network.modules()}
     assert nn.SiLU in kinds
     assert nn.ReLU not in kinds
+    assert all(bool((m.weight == 1).all()) for m in network.modules() if isinstance(m, nn.BatchNorm2d))
     assert plan.train.variant_spec.schedule == "paper_cifar"
 
 
@@ -115,10 +141,10 @@ def test_an_adversary_gets_the_largest_budget_of_the_data_set(dataset: str, eps:
 
 def test_a_budget_is_the_one_asked_for_else_the_variants_own_else_the_data_sets() -> None:
     specs = {"open": VariantSpec(adversary=AdversarySpec()), "own": VariantSpec(adversary=AdversarySpec(eps=0.2))}
-    assert [budget(s) for s in resolve_budgets(specs, requested=None, default=0.3).values()] == [0.3, 0.2]
-    assert [budget(s) for s in resolve_budgets(specs, requested=0.1, default=0.3).values()] == [0.1, 0.1]
+    assert [budget(s) for s in resolve_budgets(specs, requested=None, defaults={"linf": 0.3}).values()] == [0.3, 0.2]
+    assert [budget(s) for s in resolve_budgets(specs, requested=0.1, defaults={"linf": 0.3}).values()] == [0.1, 0.1]
     with pytest.raises(BenchError, match=r"'open'.*declares no linf budget.*--train-eps"):
-        resolve_budgets(specs, requested=None, default=None)
+        resolve_budgets(specs, requested=None, defaults={})
 
 
 def test_the_training_budget_makes_the_run_and_what_is_evaluated_does_not() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.core.errors import BenchError
-from bench.runtime.files import check_writable, drop_abandoned, write_atomic, write_set
+from bench.runtime.files import check_permission, check_writable, drop_abandoned, write_atomic, write_set
 
 
 def test_a_write_that_breaks_off_leaves_the_old_file_and_nothing_else(
@@ -31,6 +31,24 @@ def test_a_write_that_breaks_off_leaves_the_old_file_and_nothing_else(
 def test_the_probe_for_a_writable_folder_leaves_nothing(tmp_path: Path) -> None:
     check_writable(tmp_path / "new")
     assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_permission_is_checked_without_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_bytes(b"old")
+    (tmp_path / "link").symlink_to(tmp_path / "missing")
+    check_permission(tmp_path / "new" / "folder")
+    check_permission(tmp_path)
+    for name in ("file", "file/folder", "link", "link/folder"):
+        messages = set()
+        for check in (check_permission, check_writable):
+            with pytest.raises(BenchError) as refused:
+                check(tmp_path / name)
+            messages.add(str(refused.value).partition(":")[0])
+        assert len(messages) == 1, "the same refusal with and without writing"
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(BenchError, match="Permission denied; earlier results are unchanged"):
+        check_permission(tmp_path / "new" / "folder")
+    assert {p.name for p in tmp_path.iterdir()} == {"file", "link"}
 
 
 def test_devices_and_pipes_are_refused_and_links_are_followed(tmp_path: Path) -> None:
@@ -95,7 +113,9 @@ def test_a_full_disk_changes_no_file_of_a_set(tmp_path: Path, monkeypatch: pytes
             raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(BenchError, match="record: No space left on device; earlier results are unchanged"):
+    with pytest.raises(
+        BenchError, match=r"record: No space left on device; earlier results are unchanged\. Free space"
+    ):
         write_set([(path, b"new") for path in places])
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"outcomes": b"old", "record": b"old"}
 

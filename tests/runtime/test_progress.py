@@ -61,3 +61,24 @@ def test_a_bar_of_another_library_is_printed_as_lines() -> None:
             sys.stderr.write(f"\r{share}%\x1b[A")
         sys.stderr.flush()
         assert raw.getvalue() == b"\n10%\\x1b[A\n20%\\x1b[A"
+
+
+def test_work_of_an_earlier_process_counts_for_the_progress_but_not_for_the_rate(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    with PlainProgress().stage("attack", total=1000, unit="passes") as stage:
+        stage.resume(600)
+        now[0] += 20
+        stage.advance(200)
+    assert capsys.readouterr().err == "  attack: 800/1000 passes, 10 passes/s, at most 20 s left\n"
+
+
+def test_a_bar_begins_at_the_work_of_an_earlier_process() -> None:
+    progress = TerminalProgress(InertConsole(file=io.StringIO(), force_terminal=True, width=200))
+    with progress.stage("attack", total=1000, unit="passes") as stage:
+        stage.resume(600)
+        stage.advance(200)
+        (task,) = stage.bars.tasks  # type: ignore[attr-defined]
+        assert (task.completed, task.total) == (800, 1000)

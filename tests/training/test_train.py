@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -21,8 +23,8 @@ from bench.models.build import build_classifier
 from bench.models.classifier import Classifier, freeze
 from bench.models.objective import Objective
 from bench.models.schedules import GammaState, StepStats
-from bench.runtime.progress import Progress
-from bench.training.lr_schedules import LR_SCHEDULES, cosine, halving, imagenet
+from bench.runtime.progress import Progress, Stage
+from bench.training.lr_schedules import LR_SCHEDULES, cosine, halving_2024, imagenet, one_cycle
 from bench.training.train import begin, steps_per_epoch, train, training_facts
 from bench.training.training_state import TrainingState, dump_state, restore_state
 
@@ -45,9 +47,18 @@ def test_imagenet_warms_up_and_decays_as_published(epoch: int, body: float, outp
     assert rates.output / 2e-4 == pytest.approx(output)
 
 
-@pytest.mark.parametrize(("epoch", "halvings"), [(1, 0), (249, 0), (250, 1), (299, 1), (300, 2), (800, 12)])
-def test_halving(epoch: int, halvings: int) -> None:
-    assert halving(epoch, Recipe(epochs=800, lr=1.0)) == (0.5**halvings, 1.0)
+def test_halving_is_torchs_step_scheduler_as_the_authors_call_it() -> None:
+    """Their loop steps a StepLR(50, 0.5) after every epoch above 250."""
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size=50, gamma=0.5)
+    rates = []
+    for epoch in range(1, 801):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        if epoch > 250:
+            scheduler.step()
+    assert [halving_2024(epoch, Recipe(epochs=800, lr=1.0)) for epoch in range(1, 801)] == [(r, 1.0) for r in rates]
+    assert (rates[299], rates[300]) == (1.0, 0.5)
 
 
 def test_every_schedule_of_learning_rates_stays_within_the_given_one() -> None:
@@ -74,7 +85,7 @@ def test_the_output_layer_keeps_its_learning_rate(monkeypatch: pytest.MonkeyPatc
 
 
 def test_weight_decay_and_augmentation_reach_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    decays, batches = set(), []
+    decays, batches, statistics = set(), [], []
     real = torch.optim.AdamW.step
 
     def step(self: torch.optim.AdamW, *arguments: object) -> object:
@@ -83,14 +94,16 @@ def test_weight_decay_and_augmentation_reach_the_training(monkeypatch: pytest.Mo
 
     def seen(inputs: torch.Tensor, recipe: Recipe, **options: object) -> torch.Tensor:
         batches.append(recipe)
+        statistics.append((options["mean"], options["std"]))
         return augment(inputs, recipe, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(torch.optim.AdamW, "step", step)
     monkeypatch.setattr("bench.training.train.augment", seen)
-    trained(some_spec(weight_decay=0.25, crop_padding=1, horizontal_flip=True))
+    model = trained(some_spec(weight_decay=0.25, crop_padding=1, horizontal_flip=True))
     assert decays == {0.25}
     assert {(r.crop_padding, r.horizontal_flip) for r in batches} == {(1, True)}
     assert len(batches) == 3 * 2
+    assert all(mean is model.normalize.mean and std is model.normalize.std for mean, std in statistics)
 
 
 def test_the_penalty_reaches_the_training() -> None:
@@ -168,12 +181,37 @@ def interrupted(spec: TrainSpec, after: tuple[int, int]) -> bytes:
 
     def stop(state: TrainingState) -> None:
         saved.append(dump_state(state))
-        if (len(state.history), state.epoch.batches) == after:
+        if (len(state.history), len(state.epoch.steps)) == after:
             raise Stop
 
     with pytest.raises(Stop):
         train(model, some_images(), spec, objective, CPU, Progress(), after_batch=stop)
     return saved[-1]
+
+
+def test_the_progress_of_a_resumed_training_begins_at_its_images() -> None:
+    earlier, advanced = list[int](), list[int]()
+
+    class Counted(Progress):
+        @contextmanager
+        def stage(self, title: str, *, total: int, unit: str) -> Iterator[Stage]:
+            assert total == 3 * len(some_images())
+            yield self  # type: ignore[misc]
+
+        def resume(self, count: int) -> None:
+            earlier.append(count)
+
+        def advance(self, count: int, *, accuracy: float | None = None) -> None:
+            advanced.append(count)
+
+    spec, model = some_spec(epochs=3), some_model()
+    objective = some_objective(spec)
+    state = begin(model, spec, objective)
+    restore_state(state, interrupted(spec, (1, 1)))
+    train(model, some_images(), spec, objective, CPU, Counted(), state=state)
+    count = len(some_images())
+    assert count < earlier[0] < 2 * count
+    assert advanced == [2 * count - earlier[0], count]
 
 
 @pytest.mark.parametrize(
@@ -189,8 +227,24 @@ def interrupted(spec: TrainSpec, after: tuple[int, int]) -> bytes:
 @pytest.mark.parametrize("after", [(1, 0), (5, 1), (29, 1)])
 def test_a_resumed_training_is_the_same_training(variant: VariantSpec, after: tuple[int, int]) -> None:
     """In either phase of the published schedule (it turns at epoch 24), and with a loop that remembers."""
-    spec = some_spec(epochs=32)
-    spec = dataclasses.replace(spec, variant_spec=variant, recipe=dataclasses.replace(spec.recipe, noise=0.1))
+    check_resumed(dataclasses.replace(some_spec(epochs=32), variant_spec=variant), after)
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [
+        VariantSpec(adversary=AdversarySpec(norm="l2", eps=0.3, steps=2), training_step="trades", noise=0.1),
+        VariantSpec(adversary=AdversarySpec(eps=0.1, steps=1), weight_perturbation=0.01, term="center_loss", ema=0.9),
+        VariantSpec(training_step="augmix"),
+    ],
+    ids=["trades", "weights", "augmix"],
+)
+def test_a_resumed_robust_training_is_the_same_training(variant: VariantSpec) -> None:
+    check_resumed(dataclasses.replace(some_spec(epochs=4), variant_spec=variant), (2, 1))
+
+
+def check_resumed(spec: TrainSpec, after: tuple[int, int]) -> None:
+    spec = dataclasses.replace(spec, recipe=dataclasses.replace(spec.recipe, noise=0.1))
     whole, model = some_model(), some_model()
     history = train(whole, some_images(), spec, some_objective(spec), CPU, Progress())
     with torch.no_grad():
@@ -199,7 +253,7 @@ def test_a_resumed_training_is_the_same_training(variant: VariantSpec, after: tu
     objective = some_objective(spec)
     state = begin(model, spec, objective)
     restore_state(state, interrupted(spec, after))
-    assert (len(state.history), state.epoch.batches) == after
+    assert (len(state.history), len(state.epoch.steps)) == after
     assert train(model, some_images(), spec, objective, CPU, Progress(), state=state) == history
     for (name, a), b in zip(whole.state_dict().items(), model.state_dict().values(), strict=True):
         assert torch.equal(a, b), name
@@ -357,3 +411,78 @@ def test_the_activation_of_a_recipe_is_built_in() -> None:
     assert nn.ReLU in kinds(None)
     assert nn.ReLU not in kinds("silu")
     assert nn.SiLU in kinds("silu")
+
+
+def test_one_cycle_rises_and_falls_within_the_epochs() -> None:
+    recipe = Recipe(epochs=10, lr=2.0, lr_schedule="one_cycle")
+    steps = [1 + i / 100 for i in range(1000)]
+    rates = [one_cycle(epoch, recipe) for epoch in steps]
+    assert all(rate.body == rate.output for rate in rates)
+    assert rates[0].body == pytest.approx(0.4)
+    assert rates[230].body == max(rates).body == pytest.approx(2.0)
+    assert rates[115].body == pytest.approx(1.2)
+    assert rates[-1].body == pytest.approx(0.14, abs=0.01)
+
+
+def test_rates_change_within_an_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    real = torch.optim.SGD.step
+
+    def step(self: torch.optim.SGD, *arguments: object) -> object:
+        seen.append(self.param_groups[0]["lr"])
+        return real(self, *arguments)
+
+    monkeypatch.setattr(torch.optim.SGD, "step", step)
+    spec = some_spec(optimizer="sgd", lr_schedule="one_cycle", lr=0.1)
+    trained(spec)
+    assert seen == [one_cycle(1 + i / 2, spec.recipe).body for i in range(6)]
+
+
+def test_sgd_has_nesterov_momentum_and_the_decay_of_the_recipe() -> None:
+    """Two steps by hand on a model that is linear: v ← μv + g, θ ← θ − η(g + μv), where g contains the decay."""
+    spec = some_spec(optimizer="sgd", momentum=0.8, weight_decay=0.1, lr=0.5)
+    model = some_model()
+    optimizer = begin(model, spec, some_objective(spec)).optimizer
+    weight, velocity = model.output.weight.detach().double().clone(), 0.0
+    for gradient in (1.0, -2.0):
+        for parameter in model.parameters():
+            parameter.grad = torch.full_like(parameter, gradient)
+        optimizer.step()
+        total = gradient + 0.1 * weight
+        velocity = 0.8 * velocity + total
+        weight = weight - 0.5 * (total + 0.8 * velocity)
+    assert torch.allclose(model.output.weight.double(), weight, atol=1e-5)
+
+
+@pytest.mark.parametrize("decay", [0.5, 0.999])
+def test_the_averaged_weights_are_those_of_the_equation(decay: float) -> None:
+    """β = min(decay, 1 − (1 + t)^(−2/3)); the model ends with the average of the weights after each step."""
+    spec, seen = some_spec(epochs=4, ema=decay), []
+    plain = dataclasses.replace(spec, recipe=dataclasses.replace(spec.recipe, ema=None))
+    model, objective = some_model(), some_objective(plain)
+    average = model.output.weight.detach().double().clone()
+    train(
+        model, some_images(), plain, objective, CPU, Progress(),
+        after_batch=lambda state: seen.append(model.output.weight.detach().double().clone()),
+    )  # fmt: skip
+    for step, weight in enumerate(seen):
+        beta = min(decay, 1 - (1 + step) ** (-2 / 3))
+        average = beta * average + (1 - beta) * weight
+    assert torch.allclose(trained(spec).output.weight.double(), average, atol=1e-6)
+
+
+def test_the_variants_average_yields_to_the_recipes() -> None:
+    spec = dataclasses.replace(some_spec(), variant_spec=VariantSpec(ema=0.9))
+    emas = [dataclasses.replace(spec, recipe=dataclasses.replace(spec.recipe, ema=e)).ema for e in (None, 0.5, 0.0)]
+    assert emas == [0.9, 0.5, None]
+
+
+def test_an_average_is_resumed() -> None:
+    spec = some_spec(epochs=4, ema=0.9, optimizer="sgd", lr_schedule="one_cycle")
+    whole, model, objective, saved = some_model(), some_model(), some_objective(spec), []
+    train(whole, some_images(), spec, objective, CPU, Progress(), after_batch=lambda s: saved.append(dump_state(s)))
+    state = begin(model, spec, objective)
+    restore_state(state, saved[4])
+    train(model, some_images(), spec, objective, CPU, Progress(), state=state)
+    for (name, a), b in zip(whole.state_dict().items(), model.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name

@@ -19,7 +19,16 @@ from timm.models import get_pretrained_cfg
 from bench.config import RunConfig
 from bench.context import RunContext
 from bench.core.seals import sealed
-from bench.core.specs import DataSpec, ModelSpec, Recipe, TrainSpec, VariantSpec, fingerprint
+from bench.core.specs import (
+    LATER_RECIPE_FIELDS,
+    LATER_VARIANT_FIELDS,
+    DataSpec,
+    ModelSpec,
+    Recipe,
+    TrainSpec,
+    VariantSpec,
+    fingerprint,
+)
 from bench.evaluation.load_run import reopen_trained
 from bench.models.registry import pretrained_moments
 from bench.planning.plan import make_plan
@@ -137,7 +146,14 @@ def test_the_identity_knows_the_normalisation_and_is_else_what_it_was() -> None:
     from dataclasses import asdict
 
     data = {name: value for name, value in vars(spec.data).items() if name != "sampling"}
-    assert spec.run_id == fingerprint({**asdict(spec), "model": before, "data": data})[:12]
+    later = {"variant_spec": LATER_VARIANT_FIELDS, "recipe": LATER_RECIPE_FIELDS}
+    parts = {part: {k: v for k, v in asdict(spec)[part].items() if k not in names} for part, names in later.items()}
+    assert spec.run_id == fingerprint({**asdict(spec), **parts, "model": before, "data": data})[:12]
+    changed = (
+        replace(spec, recipe=replace(spec.recipe, ema=0.9)),
+        replace(spec, recipe=replace(spec.recipe, momentum=0.5)),
+    )
+    assert len({s.run_id for s in (spec, *changed)}) == 3
 
 
 def test_records_keep_the_normalisation_and_older_ones_are_read() -> None:

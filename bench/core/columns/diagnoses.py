@@ -10,6 +10,13 @@ COLLAPSE_COLUMNS = {
     "collapse_equiangularity": "standard deviation over pairs of classes of cos(μ_i − μ, μ_j − μ); invariant",
     "collapse_max_angle": "mean over pairs of classes of abs(cos(μ_i − μ, μ_j − μ) + 1/(K − 1)); invariant",
     "collapse_equinorm": "standard deviation / mean over classes of ‖μ_c − μ‖; invariant",
+    "collapse_nc1_by_prediction": (
+        "collapse_nc1 as the authors of the method compute it: images grouped by predicted class, misclassified images "
+        "included, and μ the mean of all images; lower than collapse_nc1 at low accuracy; invariant"
+    ),
+    "collapse_equiangularity_by_prediction": "collapse_equiangularity of the same groups; invariant",
+    "collapse_max_angle_by_prediction": "collapse_max_angle of the same groups; invariant",
+    "collapse_equinorm_by_prediction": "collapse_equinorm of the same groups; invariant",
     "collapse_nc3": "Frobenius norm of W/‖W‖ − M/‖M‖, where M has the rows μ_c − μ; empty for cosine logits; invariant",
     "collapse_nc4": "share of images whose predicted class is the class of the nearest class mean; invariant",
     "collapse_cov_norm": "standard deviation / mean over images of ‖z‖; invariant",

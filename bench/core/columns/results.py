@@ -65,7 +65,8 @@ RESULT_COLUMNS = {
     "train_batch_size": "number of images per training batch",
     "weight_decay": "weight decay of the training",
     "train_precision": "floating-point type of the backbone in training: `fp32` or `bf16`",
-    "train_eps": "Linf budget of adversarial training, in units of [0, 1] pixels; empty without adversarial training",
+    "train_eps": "budget of adversarial training, in units of [0, 1] pixels: Linf, or the norm in the variant's name; "
+    "empty without adversarial training",
     "normalization": (
         "normalisation in the first layer of the network: mean and std of the `data set`, or of timm's pretrained_cfg "
         "for weights that were trained elsewhere; for a network of `bench evaluate`, the source (`given`, `imagenet`, "

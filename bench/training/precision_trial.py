@@ -1,0 +1,122 @@
+"""Choose the floating-point type of a training by a short trial on the device: ``--train-precision auto``.
+
+bfloat16 trains several times faster on hardware with matrix units for it, and slower than float32 elsewhere, depending
+on the architecture and the image size. The trial times a few steps of each type. Its result is stored in the results
+folder, so that all runs of an architecture in this folder have the same type, and a repeated command finds its runs.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch.nn import functional as F
+
+from bench.core.errors import BenchError
+from bench.core.limits import RECORD
+from bench.core.seals import seal_problem, sealed
+from bench.core.specs import ModelSpec, Precision, VariantSpec, short_id
+from bench.core.strict_json import parse_json
+from bench.models.build import build_classifier
+from bench.planning.plan import Request
+from bench.runtime.environment import choose_device, has_bfloat16
+from bench.runtime.files import write_atomic
+from bench.runtime.input_files import exists, read_input
+from bench.runtime.progress import Progress
+from bench.runtime.torch_state import harness_torch_state, own_generators
+from bench.training.train import forward
+
+FOLDER = "precision"  # of the results folder
+LARGEST_BATCH = 64
+ENOUGH_S = 3.0  # seconds after which the trial of a type ends
+CHOICES: tuple[Precision, ...] = ("fp32", "bf16")
+
+
+@dataclass(frozen=True)
+class Case:
+    """The properties that a trial depends on."""
+
+    model: str
+    image_size: int
+    batch_size: int
+    device: str
+
+
+def choose_precisions(request: Request, device_name: str, results: Path, progress: Progress) -> Mapping[str, Precision]:
+    """Return the floating-point type of the trainings of each model of ``request``, by name.
+
+    float32 for hardware without bfloat16, and for models that cannot be built. Otherwise the type that is stored in the
+    folder ``results``, or that a trial shows to be faster. Raises BenchError for a damaged file.
+    """
+    device = choose_device(device_name)
+    if not has_bfloat16(device):
+        return {}
+    return {model.name: _choose(model, request, device, results, progress) for model in request.models}
+
+
+def _choose(model: ModelSpec, request: Request, device: torch.device, results: Path, progress: Progress) -> Precision:
+    case = Case(model.name, request.data.image_size, request.recipe.batch_size, device.type)
+    path = results / FOLDER / f"{short_id(case)}.json"
+    if not exists(path):
+        try:
+            rates = measure(case, request.data.num_classes, device)
+        except (BenchError, RuntimeError):  # the training fails for the same reason, and reports it
+            return "fp32"
+        chosen = max(rates, key=lambda name: rates[name])
+        progress.line(f"{model.name}: training in {chosen}; images/s in a trial: {_shown(rates)}")
+        content = sealed({"precision": chosen, "images_per_s": rates, **vars(case)})
+        write_atomic(path, json.dumps(content, indent=1).encode())
+    return _read(path)
+
+
+def _read(path: Path) -> Precision:
+    content = parse_json(read_input(path, RECORD))
+    problem = seal_problem(content) if isinstance(content, dict) else "it is not an object"
+    if problem or content["precision"] not in CHOICES:
+        raise BenchError(f"{path} is damaged: {problem}. Delete it to repeat the trial.")
+    precision: Precision = content["precision"]
+    return precision
+
+
+def _shown(rates: Mapping[Precision, float]) -> str:
+    return ", ".join(f"{name} {rate:.0f}" for name, rate in rates.items())
+
+
+@harness_torch_state()
+def measure(case: Case, num_classes: int, device: torch.device) -> dict[Precision, float]:
+    """Return the images per second of training steps on random images in each type. Random generators are restored."""
+    with own_generators(device):
+        return {precision: _rate(case, num_classes, device, precision) for precision in CHOICES}
+
+
+def _rate(case: Case, num_classes: int, device: torch.device, precision: Precision) -> float:
+    built = build_classifier(
+        ModelSpec(name=case.model),
+        VariantSpec(),
+        image_size=case.image_size,
+        num_classes=num_classes,
+        mean=(0.5,) * 3,
+        std=(0.25,) * 3,
+        seed=0,
+    )
+    model = built.classifier.to(device).train()
+    if precision == "bf16":
+        model.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(model.parameters(), fused=True)
+    count = min(case.batch_size, LARGEST_BATCH)
+    images = torch.rand(count, 3, case.image_size, case.image_size, device=device)
+    labels = torch.arange(count, device=device) % num_classes
+    times: list[float] = []
+    while len(times) < 2 or (len(times) < 6 and sum(times) < ENOUGH_S):
+        start = time.perf_counter()
+        loss = F.cross_entropy(forward(model, images, labels, low_precision=precision == "bf16").outputs, labels)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        loss.item()  # wait for the device
+        times.append(time.perf_counter() - start)
+    return count / min(times[1:])

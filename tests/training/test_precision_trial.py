@@ -1,0 +1,99 @@
+"""The choice of the floating-point type of a training."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from bench.config import RunConfig
+from bench.core.errors import BenchError
+from bench.core.specs import DataSpec, ModelSpec, Recipe
+from bench.job import Job
+from bench.planning.plan import Request
+from bench.runtime.progress import Progress
+from bench.training import precision_trial
+from bench.training.precision_trial import Case, choose_precisions, measure
+
+RATES = {"fp32": 100.0, "bf16": 150.0}
+
+
+def request(model: str = "resnet10t") -> Request:
+    return Request(
+        models=[ModelSpec(name=model)], variants={}, attacks=(), norm="linf", eps=(), seeds=(0,),
+        data=DataSpec(name="d", train_sha="", num_classes=3, image_size=8), test_sha="", test_size=1,
+        recipe=Recipe(epochs=1, batch_size=8),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def trials(monkeypatch: pytest.MonkeyPatch) -> list[Case]:
+    """Replace the trial by fixed rates, and the hardware by one with bfloat16. Return the cases that were tried."""
+    seen: list[Case] = []
+
+    def measured(case: Case, *_: object) -> dict[str, float]:
+        seen.append(case)
+        return RATES
+
+    monkeypatch.setattr(precision_trial, "measure", measured)
+    monkeypatch.setattr(precision_trial, "has_bfloat16", lambda device: True)
+    return seen
+
+
+def test_the_faster_type_is_chosen_once_per_folder(trials: list[Case], tmp_path: Path) -> None:
+    for _ in range(2):
+        assert choose_precisions(request(), "cpu", tmp_path, Progress()) == {"resnet10t": "bf16"}
+    assert trials == [Case("resnet10t", 8, 8, "cpu")]
+    (stored,) = (tmp_path / "precision").iterdir()
+    assert json.loads(stored.read_text())["images_per_s"] == RATES
+
+
+def test_an_edited_choice_is_refused(trials: list[Case], tmp_path: Path) -> None:
+    choose_precisions(request(), "cpu", tmp_path, Progress())
+    (stored,) = (tmp_path / "precision").iterdir()
+    stored.write_text(stored.read_text().replace('"bf16"', '"fp32"', 1))
+    with pytest.raises(BenchError, match="damaged"):
+        choose_precisions(request(), "cpu", tmp_path, Progress())
+
+
+def test_hardware_without_bfloat16_is_not_tried(
+    trials: list[Case], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision_trial, "has_bfloat16", lambda device: False)
+    assert choose_precisions(request(), "cpu", tmp_path, Progress()) == {}
+    assert not trials
+
+
+def test_a_model_that_cannot_be_built_is_left_to_its_training(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(precision_trial, "has_bfloat16", lambda device: True)
+    assert choose_precisions(request("no_such_model"), "cpu", tmp_path, Progress()) == {"no_such_model": "fp32"}
+    assert not (tmp_path / "precision").exists()
+
+
+def test_a_trial_measures_both_types_and_leaves_the_generator() -> None:
+    torch.manual_seed(0)
+    state = torch.get_rng_state()
+    rates = measure(Case("resnet10t", 8, 4, "cpu"), 3, torch.device("cpu"))
+    assert set(rates) == {"fp32", "bf16"}
+    assert all(rate > 0 for rate in rates.values())
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_only_long_trainings_are_tried(trials: list[Case], tmp_path: Path) -> None:
+    """1297 digits in batches of 32: 7 epochs have 280 steps."""
+
+    def planned(epochs: int, precision: str = "auto", recipe: str = "auto") -> str:
+        config = RunConfig(
+            models=("resnet10t",), epochs=epochs, train_precision=precision, results=tmp_path, corruptions=("none",),
+            attacks=("none",), recipe=recipe,
+        )  # fmt: skip
+        return Job.of(config).plan[0].train.recipe.precision
+
+    assert planned(7) == "fp32"
+    assert not trials
+    assert planned(8) == "bf16"
+    assert planned(8, "fp32") == "fp32"
+    assert planned(800, recipe="paper-svhn") == "fp32"  # as the authors
+    assert len(trials) == 1
