@@ -15,6 +15,7 @@ from bench.core.specs import Norm
 RELATIVE_TOLERANCE = 1e-4
 ABSOLUTE_TOLERANCE = 1e-6
 SUM_ERROR = 1e-12  # relative error of a norm in float64
+PART = 2**23  # number of pixel values whose distances are computed at a time
 HALF_ULP = 2.0**-25  # largest rounding error of a float32 in [0, 1]
 
 
@@ -39,8 +40,10 @@ def predict(model: nn.Module, inputs: Tensor, num_classes: int) -> Tensor:
 def distances(inputs: Tensor, images: Tensor, norm: Norm) -> Tensor:
     """Return ‖images − inputs‖ of every image, (N,), computed in float64."""
     order = {"linf": torch.inf, "l2": 2, "l1": 1}[norm]
-    result: Tensor = torch.linalg.vector_norm((images.double() - inputs.double()).flatten(1), ord=order, dim=1)
-    return result
+    parts = max(1, min(images.numel() // PART, len(images) // 2))  # float64 copies of large images take much memory
+    pairs = zip(images.tensor_split(parts), inputs.tensor_split(parts), strict=True)
+    differences = ((part.double() - clean.double()).flatten(1) for part, clean in pairs)
+    return torch.cat([torch.linalg.vector_norm(part, ord=order, dim=1) for part in differences])
 
 
 def verified(inputs: Tensor, adversarials: Tensor, norm: Norm, eps: float) -> Tensor:

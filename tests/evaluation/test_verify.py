@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -91,3 +93,15 @@ def test_passes_are_counted_by_image_and_direction() -> None:
     logits.sum().backward(retain_graph=True)
     logits[:, 0].sum().backward()
     assert (model.forwards, model.backwards) == (10, 10)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+def test_distances_of_many_pixels_are_computed_in_parts(norm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs, images = torch.rand(2, 7, 3, 5, 5).unbind()
+    whole = distances(inputs, images, norm)
+    sizes: list[int] = []
+    real = torch.linalg.vector_norm
+    monkeypatch.setattr(torch.linalg, "vector_norm", lambda x, **o: sizes.append(len(x)) or real(x, **o))
+    monkeypatch.setattr("bench.evaluation.verify.PART", 3 * 75)
+    assert torch.equal(distances(inputs, images, norm), whole)
+    assert sizes == [4, 3]
