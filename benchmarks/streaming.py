@@ -131,7 +131,7 @@ def tree(pid: int) -> Iterator[int]:
     """Yield ``pid`` and all processes below it."""
     yield pid
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in task.read_text().split():
+        for child in task.read_text(encoding="utf-8").split():
             yield from tree(int(child))
 
 
@@ -140,7 +140,7 @@ def memory_of(pid: int) -> int:
     total = 0
     for member in tree(pid):
         try:
-            rollup = Path(f"/proc/{member}/smaps_rollup").read_text().splitlines()
+            rollup = Path(f"/proc/{member}/smaps_rollup").read_text(encoding="utf-8").splitlines()
         except OSError:  # it has ended
             continue
         total += 1024 * next(int(line.split()[1]) for line in rollup if line.startswith("Pss:"))
@@ -149,7 +149,7 @@ def memory_of(pid: int) -> int:
 
 def watched(command: Sequence[str]) -> tuple[str, float]:
     """Run a command. Return its output, and its peak memory in GiB. Raises SystemExit if it fails."""
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8")
     peak = 0
     while process.poll() is None:
         try:
@@ -172,7 +172,7 @@ def imports() -> float:
 def whole_run(folder: Path, place: Path, given: argparse.Namespace) -> Sequence[str]:
     """Return the command of the whole run."""
     plugin = place / "one_convolution.py"
-    plugin.write_text(PLUGIN)
+    plugin.write_text(PLUGIN, encoding="utf-8")
     options = f"--image-size {given.size} --workers {given.workers} --models one_convolution --variants baseline"
     images = f"--epochs 1 --train-limit {given.train_limit} --limit {given.limit}"
     cells = "--attacks fgsm,pgd-5 --eps 4/255 --corruptions brightness --severities 3 --audit none --no-diagnose"
@@ -212,7 +212,7 @@ def main() -> None:
     for row in rows:
         print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)))
     if given.out:
-        with given.out.open("w", newline="") as file:
+        with given.out.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows(rows)
 
 

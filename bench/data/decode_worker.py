@@ -71,9 +71,9 @@ def answer(request: Request, memory: NDArray[np.uint8]) -> Answer:
 
 def main(descriptor: int, size: int) -> None:
     """Answer requests until the standard input is closed. ``descriptor`` is a file of ``size`` bytes."""
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # text that a library prints is no answer
     memory = np.frombuffer(mmap.mmap(descriptor, size), np.uint8)
-    for line in sys.stdin.buffer:
-        answers.write(json.dumps(answer(Request(*json.loads(line)), memory)).encode() + b"\n")
-        answers.flush()
+    with open(os.dup(1), "wb") as answers:
+        os.dup2(2, 1)  # text that a library prints is no answer
+        for line in sys.stdin.buffer:
+            answers.write(json.dumps(answer(Request(*json.loads(line)), memory)).encode() + b"\n")
+            answers.flush()

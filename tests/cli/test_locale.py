@@ -99,7 +99,7 @@ def _lacks_encoding(call: ast.Call) -> bool:
         return True
     if keywords & {"text", "universal_newlines"} and name in ("run", "Popen", "check_output", "check_call"):
         return True
-    if name != "open" or owner in ("Image", "archive", "os"):
+    if name != "open" or owner in ("Image", "archive", "os", "tarfile"):
         return False
     modes = [a.value for a in (*call.args, *(k.value for k in call.keywords)) if isinstance(a, ast.Constant)]
     return not any(isinstance(mode, str) and re.fullmatch("[rwxa]?[+]?b[rwxa]?[+]?", mode) for mode in modes)
