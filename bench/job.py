@@ -23,7 +23,7 @@ from bench.runtime.config_file import RUN_FILE, write_config
 from bench.runtime.files import check_writable
 from bench.runtime.plugin import load_plugins
 
-FEWEST_STEPS = 300  # shorter trainings use float32 without a trial
+FEWEST_STEPS = 400  # shorter trainings use float32 without a trial
 
 if TYPE_CHECKING:
     from bench.context import RunContext
