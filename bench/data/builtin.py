@@ -25,7 +25,7 @@ DATASETS.register(
         num_classes=10,
         image_size=8,
         eps={"linf": ("0.1", "0.15"), "l2": ("0.5", "1"), "l1": ("2", "4")},
-        recipe=Recipe(epochs=7, batch_size=32, lr=4e-3, lr_schedule="one_cycle"),
+        recipe=Recipe(epochs=8, batch_size=32, lr=6e-3, lr_schedule="one_cycle"),
         costly_limit=64,
     ),
     origin=ORIGIN,
