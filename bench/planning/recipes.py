@@ -24,6 +24,7 @@ class RecipeEntry:
     source: str
     schedule: str  # schedule of γ for variants without a schedule of their own
     recipe: Recipe | None = None  # None: the recipe of the data set
+    lr_schedule: str | None = None  # replaces that of the data set; None: the data set's
     widths: Mapping[int, int] = field(default_factory=dict)  # width of penultimate layers, by width in the variant
 
 
@@ -42,6 +43,7 @@ RECIPES.register(
         summary="recipe of the data set; γ is set to the value that the output weights can balance",
         source="equation (2) of bench.models.schedules",
         schedule="short",
+        lr_schedule="cosine",  # equation (2) requires a constant rate of the output layer
     ),
     origin=_ORIGIN,
 )

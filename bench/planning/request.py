@@ -131,8 +131,21 @@ class _Training:
         variants = train_budgets(variants, config.train_eps, entry)
         seeds = [_seed(text) for text in config.seeds]
         settings = _recipe(recipe.recipe or entry.recipe, config)
+        if recipe.lr_schedule is not None:
+            settings = dataclasses.replace(settings, lr_schedule=recipe.lr_schedule)
+        _check_weight_decays(variants, settings)
         variants = {name: _with_code_of_parts(spec, settings) for name, spec in variants.items()}
         return cls(models, variants, seeds, settings)
+
+
+def _check_weight_decays(variants: Mapping[str, VariantSpec], recipe: Recipe) -> None:
+    """Raise BenchError for a variant with its own weight decay, which is AdamW's, if the recipe uses SGD."""
+    name = next((name for name, spec in variants.items() if spec.weight_decay is not None), None)
+    if name is not None and recipe.optimizer != "adamw":
+        raise BenchError(
+            f"variant {name!r} has a weight decay for AdamW, with which {recipe.optimizer} does not learn; choose a "
+            "recipe with AdamW, such as --recipe auto."
+        )
 
 
 def _data_request(config: MeasureConfig, default_fitting: Fitting | None) -> DataRequest:

@@ -23,6 +23,7 @@ from bench.core.specs import ModelSpec, Precision, VariantSpec, short_id
 from bench.core.strict_json import parse_json
 from bench.models.build import build_classifier
 from bench.planning.plan import Request
+from bench.runtime.claims import CLAIMS
 from bench.runtime.environment import choose_device, has_bfloat16
 from bench.runtime.files import write_atomic
 from bench.runtime.input_files import exists, read_input
@@ -44,6 +45,7 @@ class Case:
     image_size: int
     batch_size: int
     device: str
+    code_sha: str = ""  # content hash of the plug-ins, for a model that a plug-in registered
 
 
 def choose_precisions(request: Request, device_name: str, results: Path, progress: Progress) -> Mapping[str, Precision]:
@@ -59,18 +61,24 @@ def choose_precisions(request: Request, device_name: str, results: Path, progres
 
 
 def _choose(model: ModelSpec, request: Request, device: torch.device, results: Path, progress: Progress) -> Precision:
-    case = Case(model.name, request.data.image_size, request.recipe.batch_size, device.type)
+    case = Case(model.name, request.data.image_size, request.recipe.batch_size, device.type, model.code_sha)
     path = results / FOLDER / f"{short_id(case)}.json"
-    if not exists(path):
-        try:
-            rates = measure(case, request.data.num_classes, device)
-        except (BenchError, RuntimeError):  # the training fails for the same reason, and reports it
-            return "fp32"
-        chosen = max(rates, key=lambda name: rates[name])
-        progress.line(f"{model.name}: training in {chosen}; images/s in a trial: {_shown(rates)}")
-        content = sealed({"precision": chosen, "images_per_s": rates, **vars(case)})
-        write_atomic(path, json.dumps(content, indent=1).encode())
-    return _read(path)
+    # Another process may be trying the same case: its choice is used.
+    with CLAIMS.wait_for(results / "claims", f"precision-{path.stem}"):
+        if not exists(path):
+            try:
+                rates = measure(case, request.data.num_classes, device)
+            except BenchError:  # the training fails for the same reason, and reports it
+                return "fp32"
+            except RuntimeError as error:  # such as a lack of memory, which may be over when the command is repeated
+                progress.line(f"{model.name}: training in fp32, because the trial of precisions failed: {error}")
+                rates = {"fp32": 0.0}
+            else:
+                progress.line(f"{model.name}: images/s in a trial: {_shown(rates)}")
+            chosen = max(rates, key=lambda name: rates[name])
+            content = sealed({"precision": chosen, "images_per_s": rates, **vars(case)})
+            write_atomic(path, json.dumps(content, indent=1).encode())
+        return _read(path)
 
 
 def _read(path: Path) -> Precision:

@@ -79,6 +79,7 @@ def dump_state(state: TrainingState) -> bytes:
     header = {
         "elapsed_s": state.elapsed_s,
         "gamma": {name: None if value is None else float(value) for name, value in state.gamma._asdict().items()},
+        "gamma_tensors": [name for name, value in state.gamma._asdict().items() if isinstance(value, Tensor)],
         "history": [asdict(record) for record in state.history],
         "epoch": {"epoch": state.epoch.epoch, "n_images": state.epoch.n_images},
     }
@@ -96,7 +97,10 @@ def restore_state(state: TrainingState, content: bytes) -> None:
             state.term.load_state_dict(_below("term.", tensors))
         _restore_moments(state.optimizer, _below("optimizer.", tensors))
         device = next(state.model.parameters()).device
-        state.gamma = GammaState(**header["gamma"])
+        state.gamma = GammaState(**header["gamma"])._replace(
+            # A GPU divides by a number and by a tensor with different rounding.
+            **{name: torch.tensor(header["gamma"][name], device=device) for name in header["gamma_tensors"]}
+        )
         state.elapsed_s = header["elapsed_s"]
         state.history = tuple(EpochRecord(**record) for record in header["history"])
         steps = list(tensors["epoch.steps"].float().to(device))

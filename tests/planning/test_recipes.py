@@ -13,6 +13,7 @@ from bench.context import RunContext
 from bench.core.errors import BenchError
 from bench.core.specs import AdversarySpec, Recipe, VariantSpec
 from bench.data.registry import DATASETS
+from bench.job import Job
 from bench.models.variants import VARIANTS
 from bench.planning.plan import make_plan
 from bench.planning.recipes import RECIPES, find_recipe, resolve_budgets, resolve_variants
@@ -162,3 +163,20 @@ def test_a_training_budget_that_nothing_uses_or_that_is_none_is_refused() -> Non
         make_request(RunConfig(models=["resnet10t"], train_eps="0.1"))
     with pytest.raises(BenchError, match="did you mean 8/255"):
         make_request(RunConfig(models=["resnet10t"], variants=["pgd_at"], train_eps="8"))
+
+
+def test_the_short_schedule_has_a_constant_rate_of_the_output_layer() -> None:
+    """Equation (2) takes it as constant. The recipe of digits has one cycle."""
+    schedules = {
+        recipe: Job.of(RunConfig(models=("resnet10t",), recipe=recipe, attacks=("none",), corruptions=("none",)))
+        .plan[0].train.recipe.lr_schedule
+        for recipe in ("auto", "short")
+    }  # fmt: skip
+    assert schedules == {"auto": "one_cycle", "short": "cosine"}
+
+
+def test_a_weight_decay_for_adamw_is_refused_with_sgd() -> None:
+    options = {"models": ("resnet10t",), "variants": ("baseline", "baseline_wd"), "attacks": ("none",)}
+    with pytest.raises(BenchError, match=r"'baseline_wd' has a weight decay for AdamW"):
+        Job.of(RunConfig(**options, recipe="fast"))
+    Job.of(RunConfig(**options, corruptions=("none",)))

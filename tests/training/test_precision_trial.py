@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -97,3 +98,33 @@ def test_only_long_trainings_are_tried(trials: list[Case], tmp_path: Path) -> No
     assert planned(10, "fp32") == "fp32"
     assert planned(800, recipe="paper-svhn") == "fp32"  # as the authors
     assert len(trials) == 1
+
+
+def test_a_trial_that_fails_is_not_repeated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Otherwise a repeated command could choose another type and train again."""
+
+    def fails(*_: object) -> dict[str, float]:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(precision_trial, "has_bfloat16", lambda device: True)
+    monkeypatch.setattr(precision_trial, "measure", fails)
+    assert choose_precisions(request(), "cpu", tmp_path, Progress()) == {"resnet10t": "fp32"}
+    monkeypatch.setattr(precision_trial, "measure", lambda *_: RATES)
+    assert choose_precisions(request(), "cpu", tmp_path, Progress()) == {"resnet10t": "fp32"}
+
+
+def test_the_choice_of_a_process_that_was_faster_is_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Another process stores its choice while this one waits for the claim."""
+    monkeypatch.setattr(precision_trial, "has_bfloat16", lambda device: True)
+    monkeypatch.setattr(precision_trial, "measure", lambda *_: RATES)
+    real = precision_trial.CLAIMS.wait_for
+
+    def faster(folder: Path, name: str) -> Any:
+        monkeypatch.setattr(precision_trial.CLAIMS, "wait_for", real)
+        monkeypatch.setattr(precision_trial, "measure", lambda *_: {"fp32": 2.0, "bf16": 1.0})
+        choose_precisions(request(), "cpu", tmp_path, Progress())
+        monkeypatch.setattr(precision_trial, "measure", lambda *_: RATES)
+        return real(folder, name)
+
+    monkeypatch.setattr(precision_trial.CLAIMS, "wait_for", faster)
+    assert choose_precisions(request(), "cpu", tmp_path, Progress()) == {"resnet10t": "fp32"}

@@ -486,3 +486,18 @@ def test_an_average_is_resumed() -> None:
     train(model, some_images(), spec, objective, CPU, Progress(), state=state)
     for (name, a), b in zip(whole.state_dict().items(), model.state_dict().values(), strict=True):
         assert torch.equal(a, b), name
+
+
+@pytest.mark.parametrize(("schedule", "kind"), [("auto", torch.Tensor), ("paper_imagenet", float)])
+def test_values_of_the_schedule_are_restored_as_tensors_or_numbers(schedule: str, kind: type) -> None:
+    spec = some_spec(epochs=4)
+    spec = dataclasses.replace(spec, variant_spec=VariantSpec(penalty="mean_square", schedule=schedule))
+    objective, saved = some_objective(spec), list[GammaState]()
+    train(
+        some_model(), some_images(), spec, objective, CPU, Progress(), after_batch=lambda s: saved.append(s.gamma)
+    )  # fmt: skip
+    state, fresh = (begin(some_model(), spec, objective) for _ in range(2))
+    state.gamma = saved[2]
+    restore_state(fresh, dump_state(state))
+    assert isinstance(fresh.gamma.gamma, kind)
+    assert fresh.gamma == saved[2]
