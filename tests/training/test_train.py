@@ -1,12 +1,10 @@
-"""The training loop's parts: learning rates, penalty, inputs, seeds; and a training that was interrupted."""
+"""The training loop: penalty, inputs, seeds, precision and the records of an epoch."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -14,74 +12,17 @@ import torch
 from torch import nn
 from trainings import CPU, some_images, some_model, some_objective, some_spec, trained
 
-from bench.core.errors import BenchError, CellFailure
+from bench.core.errors import CellFailure
 from bench.core.specs import AdversarySpec, ModelSpec, Recipe, TrainSpec, VariantSpec
 from bench.data.augment import augment
 from bench.data.tensors import as_inputs
 from bench.models.auxiliary_losses import Batch
 from bench.models.build import build_classifier
-from bench.models.classifier import Classifier, freeze
+from bench.models.classifier import freeze
 from bench.models.objective import Objective
 from bench.models.schedules import GammaState, StepStats
-from bench.runtime.progress import Progress, Stage
-from bench.training.lr_schedules import LR_SCHEDULES, cosine, halving_2024, imagenet, one_cycle
-from bench.training.train import begin, steps_per_epoch, train, training_facts
-from bench.training.training_state import TrainingState, dump_state, restore_state
-
-
-def test_learning_rate_is_constant_then_a_cosine() -> None:
-    recipe = Recipe(epochs=1000, lr=1e-3)
-    assert cosine(1, recipe) == cosine(200, recipe) == (1e-3, 1e-3)
-    assert cosine(600, recipe).body == pytest.approx(1e-3 / 2, rel=1e-3)
-    assert cosine(1000, recipe) == (pytest.approx(1e-8), 1e-3)
-    assert cosine(1, Recipe(epochs=1, lr=1e-3)).body == pytest.approx(1e-8)
-
-
-@pytest.mark.parametrize(
-    ("epoch", "body", "output"),
-    [(1, 0.28, 0.28), (3, 0.64, 0.64), (5, 1, 1), (70, 1, 1), (135, 0.5, 1), (200, 1e-7 / 2e-4, 1)],
-)
-def test_imagenet_warms_up_and_decays_as_published(epoch: int, body: float, output: float) -> None:
-    rates = imagenet(epoch, Recipe(epochs=200, lr=2e-4, lr_schedule="imagenet"))
-    assert rates.body / 2e-4 == pytest.approx(body, rel=1e-3)
-    assert rates.output / 2e-4 == pytest.approx(output)
-
-
-def test_halving_is_torchs_step_scheduler_as_the_authors_call_it() -> None:
-    """Their loop steps a StepLR(50, 0.5) after every epoch above 250."""
-    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
-    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size=50, gamma=0.5)
-    rates = []
-    for epoch in range(1, 801):
-        rates.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        if epoch > 250:
-            scheduler.step()
-    assert [halving_2024(epoch, Recipe(epochs=800, lr=1.0)) for epoch in range(1, 801)] == [(r, 1.0) for r in rates]
-    assert (rates[299], rates[300]) == (1.0, 0.5)
-
-
-def test_every_schedule_of_learning_rates_stays_within_the_given_one() -> None:
-    for name in LR_SCHEDULES:
-        for epochs in (1, 3, 300):
-            recipe = Recipe(epochs=epochs, lr=0.1)
-            rates = [LR_SCHEDULES.get(name)(epoch, recipe) for epoch in range(1, epochs + 1)]
-            assert all(0 < rate.body <= 0.1 and 0 < rate.output <= 0.1 for rate in rates)
-
-
-def test_the_output_layer_keeps_its_learning_rate(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = []
-    real = torch.optim.AdamW.step
-
-    def step(self: torch.optim.AdamW, *arguments: object) -> object:
-        seen.append([group["lr"] for group in self.param_groups])
-        return real(self, *arguments)
-
-    monkeypatch.setattr(torch.optim.AdamW, "step", step)
-    trained(some_spec(epochs=10))
-    assert {output for _, output in seen} == {1e-2}
-    assert seen[0][0] == 1e-2
-    assert seen[-1][0] == pytest.approx(1e-8)
+from bench.runtime.progress import Progress
+from bench.training.train import steps_per_epoch, train, training_facts
 
 
 def test_weight_decay_and_augmentation_reach_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,126 +112,6 @@ def test_bytes_become_fractions_and_grey_becomes_three_equal_channels() -> None:
     assert torch.equal(inputs[0, 0], inputs[0, 2])
 
 
-class Stop(Exception):
-    """Exception that interrupts a training."""
-
-
-def interrupted(spec: TrainSpec, after: tuple[int, int]) -> bytes:
-    """The state that a training saved before it was stopped after some epochs and batches."""
-    model, objective, saved = some_model(), some_objective(spec), []
-
-    def stop(state: TrainingState) -> None:
-        saved.append(dump_state(state))
-        if (len(state.history), len(state.epoch.steps)) == after:
-            raise Stop
-
-    with pytest.raises(Stop):
-        train(model, some_images(), spec, objective, CPU, Progress(), after_batch=stop)
-    return saved[-1]
-
-
-def test_the_progress_of_a_resumed_training_begins_at_its_images() -> None:
-    earlier, advanced = list[int](), list[int]()
-
-    class Counted(Progress):
-        @contextmanager
-        def stage(self, title: str, *, total: int, unit: str) -> Iterator[Stage]:
-            assert total == 3 * len(some_images())
-            yield self  # type: ignore[misc]
-
-        def resume(self, count: int) -> None:
-            earlier.append(count)
-
-        def advance(self, count: int, *, accuracy: float | None = None) -> None:
-            advanced.append(count)
-
-    spec, model = some_spec(epochs=3), some_model()
-    objective = some_objective(spec)
-    state = begin(model, spec, objective)
-    restore_state(state, interrupted(spec, (1, 1)))
-    train(model, some_images(), spec, objective, CPU, Counted(), state=state)
-    count = len(some_images())
-    assert count < earlier[0] < 2 * count
-    assert advanced == [2 * count - earlier[0], count]
-
-
-@pytest.mark.parametrize(
-    "variant",
-    [
-        VariantSpec(penalty="mean_square", schedule="paper_imagenet"),
-        VariantSpec(penalty="mean_square", schedule="auto"),
-        VariantSpec(term="center_loss"),
-        VariantSpec(adversary=AdversarySpec(eps=0.1, steps=2)),
-    ],
-    ids=["two phases", "closed loop", "centres", "adversary"],
-)
-@pytest.mark.parametrize("after", [(1, 0), (5, 1), (29, 1)])
-def test_a_resumed_training_is_the_same_training(variant: VariantSpec, after: tuple[int, int]) -> None:
-    """In either phase of the published schedule (it turns at epoch 24), and with a loop that remembers."""
-    check_resumed(dataclasses.replace(some_spec(epochs=32), variant_spec=variant), after)
-
-
-@pytest.mark.parametrize(
-    "variant",
-    [
-        VariantSpec(adversary=AdversarySpec(norm="l2", eps=0.3, steps=2), training_step="trades", noise=0.1),
-        VariantSpec(adversary=AdversarySpec(eps=0.1, steps=1), weight_perturbation=0.01, term="center_loss", ema=0.9),
-        VariantSpec(training_step="augmix"),
-    ],
-    ids=["trades", "weights", "augmix"],
-)
-def test_a_resumed_robust_training_is_the_same_training(variant: VariantSpec) -> None:
-    check_resumed(dataclasses.replace(some_spec(epochs=4), variant_spec=variant), (2, 1))
-
-
-def check_resumed(spec: TrainSpec, after: tuple[int, int]) -> None:
-    spec = dataclasses.replace(spec, recipe=dataclasses.replace(spec.recipe, noise=0.1))
-    whole, model = some_model(), some_model()
-    history = train(whole, some_images(), spec, some_objective(spec), CPU, Progress())
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.zero_()  # what is saved must bring everything
-    objective = some_objective(spec)
-    state = begin(model, spec, objective)
-    restore_state(state, interrupted(spec, after))
-    assert (len(state.history), len(state.epoch.steps)) == after
-    assert train(model, some_images(), spec, objective, CPU, Progress(), state=state) == history
-    for (name, a), b in zip(whole.state_dict().items(), model.state_dict().values(), strict=True):
-        assert torch.equal(a, b), name
-
-
-def convolutions() -> Classifier:
-    model = some_model()
-    layers = [nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 2, 3, padding=1)]
-    model.backbone = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten())
-    return model
-
-
-def test_a_resumed_training_in_bfloat16_is_the_same_training() -> None:
-    """Its weights are channels-last, and its saved moments are not."""
-    spec = some_spec(precision="bf16")
-    whole, model, objective = convolutions(), convolutions(), some_objective(spec)
-    saved: list[bytes] = []
-    train(whole, some_images(), spec, objective, CPU, Progress(), after_batch=lambda s: saved.append(dump_state(s)))
-    state = begin(model, spec, objective)
-    restore_state(state, saved[0])
-    train(model, some_images(), spec, objective, CPU, Progress(), state=state)
-    for (name, a), b in zip(whole.state_dict().items(), model.state_dict().values(), strict=True):
-        assert torch.equal(a, b), name
-
-
-def test_a_state_of_another_training_is_refused() -> None:
-    spec = some_spec()
-    state = begin(some_model(), spec, some_objective(spec))
-    with pytest.raises(BenchError, match="does not fit"):
-        restore_state(state, b"\x08\0\0\0\0\0\0\0not json")
-    other = some_model()
-    other.output = nn.Linear(8, 4)
-    foreign = dump_state(begin(other, spec, some_objective(spec)))
-    with pytest.raises(BenchError, match="does not fit"):
-        restore_state(state, foreign)
-
-
 def test_the_history_tells_the_sequence_of_gamma() -> None:
     spec = dataclasses.replace(
         some_spec(epochs=5), variant_spec=VariantSpec(penalty="mean_square", schedule="paper_imagenet")
@@ -356,12 +177,6 @@ def test_a_trained_model_is_laid_out_as_a_loaded_one() -> None:
     assert all(parameter.is_contiguous() for parameter in model.parameters())
 
 
-def test_a_variants_own_weight_decay_takes_the_place_of_the_recipes() -> None:
-    spec = dataclasses.replace(some_spec(weight_decay=5e-4), variant_spec=VariantSpec(weight_decay=0.1))
-    decays = {group["weight_decay"] for group in begin(some_model(), spec, some_objective(spec)).optimizer.param_groups}
-    assert decays == {0.1}
-
-
 def test_the_schedule_is_asked_for_the_width_that_the_variant_names() -> None:
     spec = dataclasses.replace(some_spec(), variant_spec=VariantSpec(balance_dim=64))
     assert training_facts(spec, count=20, latent_dim=8).latent_dim == 64
@@ -411,93 +226,3 @@ def test_the_activation_of_a_recipe_is_built_in() -> None:
     assert nn.ReLU in kinds(None)
     assert nn.ReLU not in kinds("silu")
     assert nn.SiLU in kinds("silu")
-
-
-def test_one_cycle_rises_and_falls_within_the_epochs() -> None:
-    recipe = Recipe(epochs=10, lr=2.0, lr_schedule="one_cycle")
-    steps = [1 + i / 100 for i in range(1000)]
-    rates = [one_cycle(epoch, recipe) for epoch in steps]
-    assert all(rate.body == rate.output for rate in rates)
-    assert rates[0].body == pytest.approx(0.4)
-    assert rates[230].body == max(rates).body == pytest.approx(2.0)
-    assert rates[115].body == pytest.approx(1.2)
-    assert rates[-1].body == pytest.approx(0.14, abs=0.01)
-
-
-def test_rates_change_within_an_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = []
-    real = torch.optim.SGD.step
-
-    def step(self: torch.optim.SGD, *arguments: object) -> object:
-        seen.append(self.param_groups[0]["lr"])
-        return real(self, *arguments)
-
-    monkeypatch.setattr(torch.optim.SGD, "step", step)
-    spec = some_spec(optimizer="sgd", lr_schedule="one_cycle", lr=0.1)
-    trained(spec)
-    assert seen == [one_cycle(1 + i / 2, spec.recipe).body for i in range(6)]
-
-
-def test_sgd_has_nesterov_momentum_and_the_decay_of_the_recipe() -> None:
-    """Two steps by hand on a model that is linear: v ← μv + g, θ ← θ − η(g + μv), where g contains the decay."""
-    spec = some_spec(optimizer="sgd", momentum=0.8, weight_decay=0.1, lr=0.5)
-    model = some_model()
-    optimizer = begin(model, spec, some_objective(spec)).optimizer
-    weight, velocity = model.output.weight.detach().double().clone(), 0.0
-    for gradient in (1.0, -2.0):
-        for parameter in model.parameters():
-            parameter.grad = torch.full_like(parameter, gradient)
-        optimizer.step()
-        total = gradient + 0.1 * weight
-        velocity = 0.8 * velocity + total
-        weight = weight - 0.5 * (total + 0.8 * velocity)
-    assert torch.allclose(model.output.weight.double(), weight, atol=1e-5)
-
-
-@pytest.mark.parametrize("decay", [0.5, 0.999])
-def test_the_averaged_weights_are_those_of_the_equation(decay: float) -> None:
-    """β = min(decay, 1 − (1 + t)^(−2/3)); the model ends with the average of the weights after each step."""
-    spec, seen = some_spec(epochs=4, ema=decay), []
-    plain = dataclasses.replace(spec, recipe=dataclasses.replace(spec.recipe, ema=None))
-    model, objective = some_model(), some_objective(plain)
-    average = model.output.weight.detach().double().clone()
-    train(
-        model, some_images(), plain, objective, CPU, Progress(),
-        after_batch=lambda state: seen.append(model.output.weight.detach().double().clone()),
-    )  # fmt: skip
-    for step, weight in enumerate(seen):
-        beta = min(decay, 1 - (1 + step) ** (-2 / 3))
-        average = beta * average + (1 - beta) * weight
-    assert torch.allclose(trained(spec).output.weight.double(), average, atol=1e-6)
-
-
-def test_the_variants_average_yields_to_the_recipes() -> None:
-    spec = dataclasses.replace(some_spec(), variant_spec=VariantSpec(ema=0.9))
-    emas = [dataclasses.replace(spec, recipe=dataclasses.replace(spec.recipe, ema=e)).ema for e in (None, 0.5, 0.0)]
-    assert emas == [0.9, 0.5, None]
-
-
-def test_an_average_is_resumed() -> None:
-    spec = some_spec(epochs=4, ema=0.9, optimizer="sgd", lr_schedule="one_cycle")
-    whole, model, objective, saved = some_model(), some_model(), some_objective(spec), []
-    train(whole, some_images(), spec, objective, CPU, Progress(), after_batch=lambda s: saved.append(dump_state(s)))
-    state = begin(model, spec, objective)
-    restore_state(state, saved[4])
-    train(model, some_images(), spec, objective, CPU, Progress(), state=state)
-    for (name, a), b in zip(whole.state_dict().items(), model.state_dict().values(), strict=True):
-        assert torch.equal(a, b), name
-
-
-@pytest.mark.parametrize(("schedule", "kind"), [("auto", torch.Tensor), ("paper_imagenet", float)])
-def test_values_of_the_schedule_are_restored_as_tensors_or_numbers(schedule: str, kind: type) -> None:
-    spec = some_spec(epochs=4)
-    spec = dataclasses.replace(spec, variant_spec=VariantSpec(penalty="mean_square", schedule=schedule))
-    objective, saved = some_objective(spec), list[GammaState]()
-    train(
-        some_model(), some_images(), spec, objective, CPU, Progress(), after_batch=lambda s: saved.append(s.gamma)
-    )  # fmt: skip
-    state, fresh = (begin(some_model(), spec, objective) for _ in range(2))
-    state.gamma = saved[2]
-    restore_state(fresh, dump_state(state))
-    assert isinstance(fresh.gamma.gamma, kind)
-    assert fresh.gamma == saved[2]
