@@ -209,6 +209,11 @@ class RunConfig(MeasureConfig):
         choices=PRECISIONS,
         help="precision of the backbone in training. auto: the one that a trial shows to be faster on this device",
     )
+    train_budget: str | None = option(
+        group=TRAINING,
+        metavar="DURATION",
+        help="time per training, such as 10m: fewer epochs than the recipe's, so that the slowest variant keeps it",
+    )
     ema: float | None = option(
         group=TRAINING,
         minimum=0,
@@ -222,6 +227,12 @@ class RunConfig(MeasureConfig):
         help="budget of adversarial training, as in --eps",
     )
     diagnose: bool = option(True, group=CHECKS, no_form=True, help="measure collapse, gradients and DeepFool distances")
+
+    def __post_init__(self) -> None:
+        """Convert and check the options. Raises BenchError for a budget that is no duration."""
+        super().__post_init__()
+        if self.train_budget is not None:
+            duration(self.train_budget)
 
 
 @dataclass(frozen=True, kw_only=True)

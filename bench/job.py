@@ -21,6 +21,7 @@ from bench.planning.resume import RunSummary, is_audited, is_diagnosed, pending_
 from bench.results.store import Store
 from bench.runtime.config_file import RUN_FILE, write_config
 from bench.runtime.files import check_writable
+from bench.runtime.interrupt import duration
 from bench.runtime.plugin import load_plugins
 
 FEWEST_STEPS = 400  # shorter trainings use float32 without a trial
@@ -55,6 +56,8 @@ class Job:
         check_reference(config.against, {*request.variants, *(run.variant for run in stored)})
         if config.train_precision == "auto" and not config.recipe.startswith(PAPER):  # published: float32
             request = _with_chosen_precisions(request, dataset, config)
+        if config.train_budget is not None:
+            request = _with_fitted_epochs(request, dataset, config, duration(config.train_budget))
         return cls(config=config, request=request, plan=make_plan(request), dataset=dataset, store=store)
 
     @cached_property
@@ -116,3 +119,12 @@ def _with_chosen_precisions(request: Request, dataset: Dataset, config: RunConfi
 
     chosen = choose_precisions(request, config.device, config.results, choose_progress())
     return dataclasses.replace(request, precisions=chosen)
+
+
+def _with_fitted_epochs(request: Request, dataset: Dataset, config: RunConfig, budget_s: float) -> Request:
+    """Fit the number of epochs of each model to a time per training. Imports torch."""
+    from bench.context import RunContext
+    from bench.training.epoch_trial import fit_epochs
+
+    context = RunContext.of(config, dataset, eps_texts=request.eps_texts)
+    return dataclasses.replace(request, epochs=fit_epochs(request, budget_s, context))

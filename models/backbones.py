@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from bench.core.errors import BenchError, first_line
 from bench.models.input_size import Fit, Stem, create, default_size, find_fit, flatten_features
 from bench.models.registry import HINT, MODELS, ModelEntry, check_model_name, expand_models, register_model
-from bench.models.stems import SMALL_SIDE
+from bench.models.stems import SMALL_SIDE, TINY_SIDE
 from bench.models.weights import class_count, converter, load_weights, read_weights
 
 __all__ = [
@@ -102,10 +102,11 @@ def build_backbone(
     ``layout`` is that of a stored network, whose weights the caller loads afterwards; ``pretrained`` and
     ``checkpoint_path`` are then not used.
 
-    Images that are too small for the architecture are enlarged inside the module. The small stem is used for images up
-    to 64 px if no weights are loaded, and for weights of a file that fit only the small stem. ``num_classes`` only
-    determines if a loaded classifier is kept. Raises BenchError for an unknown name, for an architecture that does not
-    map images to features, and for weights that are missing or do not fit.
+    Images that are too small for the architecture are enlarged inside the module. The small stem is used for images of
+    13 to 64 px if no weights are loaded, for smaller ones that the native stem would enlarge, and for weights of a file
+    that fit only the small stem. ``num_classes`` only determines if a loaded classifier is kept. Raises BenchError for
+    an unknown name, for an architecture that does not map images to features, and for weights that are missing or do
+    not fit.
     """
     check_model_name(name)
     if pretrained and checkpoint_path is not None:
@@ -139,6 +140,9 @@ def _as_stored(name: str, image_size: int, layout: Layout) -> _Network:
 
 
 def _from_scratch(name: str, image_size: int) -> _Network:
+    tiny = find_fit(name, image_size, "native") if image_size <= TINY_SIDE else None
+    if isinstance(tiny, Fit) and tiny.img_size == image_size:
+        return _Network(create(name, tiny, "native", num_classes=0), tiny, "native")
     stem, fit = next(_small(name, image_size), None) or ("native", _native(name, image_size))
     return _Network(create(name, fit, stem, num_classes=0), fit, stem)
 

@@ -1,7 +1,8 @@
-"""Fold batch norms into the preceding layers, which saves passes over the activations.
+"""Fold batch norms into the preceding layers, which saves passes over the activations, and crop kernels.
 
 In evaluation mode, y = γ·(Wx + b − μ)/√(σ² + ϵ) + β is an affine map of x: with s = γ/√(σ² + ϵ) per output channel,
-W' = sW and b' = s(b − μ) + β (Jacob et al. 2018, arXiv 1712.05877, section 3.2).
+W' = sW and b' = s(b − μ) + β (Jacob et al. 2018, arXiv 1712.05877, section 3.2). Convolutions on maps that are smaller
+than their kernels reach skip the taps that only multiply padding, see :mod:`bench.models.cropped_kernels`.
 """
 
 from __future__ import annotations
@@ -19,31 +20,37 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from bench.models.cropped_kernels import crop
+
 AGREEMENT = 1e-10  # maximum difference of float64 logits, relative to the largest logit if that is above 1
 # Compared by exact type: a subclass may compute its weights in every forward pass.
 AFFINE = (nn.Conv1d, nn.Conv2d, nn.Conv3d, Conv2dSame, nn.Linear)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, BatchNormAct2d)
 
 Pair = tuple[str, str]  # names of an affine layer and of the batch norm that follows it
+Call = tuple[str, Tensor, Tensor]  # name of a layer, its input and its output
 
 
 def folded(model: nn.Module, example: Tensor) -> nn.Module | None:
-    """Return a frozen copy of ``model`` in evaluation mode, with as many batch norms folded as possible.
+    """Return a frozen copy of ``model`` in evaluation mode, with as few batch norms and kernel taps as possible.
 
     ``example`` is a batch of valid inputs, (N, C, H, W). It is used to observe the order of the layers, so that the
     model need not be traceable. The copy has the floating-point type of ``model``. ``model`` is not changed.
 
-    Returns None if no batch norm can be folded, or if the model cannot be copied or converted to float64. Also returns
-    None if folding changes the logits in float64: then the output of a folded layer is also used by another layer.
+    Returns None if no batch norm can be folded and no kernel can be cropped, or if the model cannot be copied or
+    converted to float64. Also returns None if the logits change in float64: then the output of a folded layer is also
+    used by another layer.
     """
     try:
         # Only one copy, folded in place: a second copy in float64 would raise the peak memory of an attack.
         double = copy.deepcopy(model).to("cpu", torch.float64).eval().requires_grad_(False)
         images = example.detach().to("cpu", torch.float64)
-        pairs, logits = _find_pairs(double, images)
-        if not pairs or not _one_type(model):
-            return None
+        calls, logits = _observe(double, images)
+        pairs = _find_pairs(double, calls)
         _fold(double, pairs)
+        cropped = [crop(double.get_submodule(name), image) for name, image, _ in calls]
+        if not (pairs or any(cropped)) or not _one_type(model):
+            return None
         with torch.no_grad():
             same = _agree(double(images.clone()), logits)
     except Exception:  # noqa: BLE001 - a user's model may raise any exception, and is then used without folding
@@ -62,23 +69,25 @@ def _one_type(model: nn.Module) -> bool:
     return len({t.dtype for t in tensors if t.is_floating_point()}) == 1
 
 
-def _find_pairs(model: nn.Module, images: Tensor) -> tuple[list[Pair], Tensor]:
-    """Run the model, and return the foldable pairs of layers and the logits.
-
-    In a pair, both layers are called once, and the input of the second is the tensor that the first returned.
-    """
-    calls: list[tuple[str, Tensor, Tensor]] = []
+def _observe(model: nn.Module, images: Tensor) -> tuple[list[Call], Tensor]:
+    """Run the model, and return the calls of its layers and the logits."""
+    calls: list[Call] = []
     with _recorded(model, calls), torch.no_grad():
         logits: Tensor = model(images).clone()  # a model may reuse one output tensor for all calls
+    return calls, logits
+
+
+def _find_pairs(model: nn.Module, calls: list[Call]) -> list[Pair]:
+    """Return the foldable pairs: both layers are called once, and the second reads the tensor the first returned."""
     times = Counter(name for name, _, _ in calls)
     producers = {id(output): name for name, _, output in calls if times[name] == 1}  # ``calls`` keeps the tensors alive
     modules = dict(model.named_modules())
     pairs = [(producers[id(x)], name) for name, x, _ in calls if times[name] == 1 and id(x) in producers]
-    return [pair for pair in pairs if _foldable(modules[pair[0]], modules[pair[1]])], logits
+    return [pair for pair in pairs if _foldable(modules[pair[0]], modules[pair[1]])]
 
 
 @contextmanager
-def _recorded(model: nn.Module, calls: list[tuple[str, Tensor, Tensor]]) -> Iterator[None]:
+def _recorded(model: nn.Module, calls: list[Call]) -> Iterator[None]:
     """Record every call of an affine layer or a batch norm in ``calls``: name, input and output."""
 
     def hook(name: str) -> Any:

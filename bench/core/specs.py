@@ -191,7 +191,7 @@ class TrainSpec(Strict):
     variant_spec: VariantSpec
     recipe: Recipe
     seed: int
-    version: int = 4  # version of the training procedure; increased when the same spec may give other weights
+    version: int = 5  # version of the training procedure; increased when the same spec may give other weights
 
     @property
     def name(self) -> str:

@@ -50,6 +50,7 @@ class Request:
     plugin_sha: str = ""
     eps_texts: Mapping[tuple[Norm, float], str] = field(default_factory=dict)  # budgets as the user wrote them
     precisions: Mapping[str, Precision] = field(default_factory=dict)  # by model; replaces that of the recipe
+    epochs: Mapping[str, int] = field(default_factory=dict)  # by model; replaces that of the recipe
 
 
 @dataclass(frozen=True)
@@ -90,10 +91,19 @@ def _run_plan(request: Request, model: ModelSpec, variant: str, seed: int) -> Ru
         model=model,
         variant=variant,
         variant_spec=request.variants[variant],
-        recipe=replace(request.recipe, precision=request.precisions.get(model.name, request.recipe.precision)),
+        recipe=recipe_of(request, model),
         seed=seed,
     )
     return RunPlan(train, plan_cells(request, train.run_id, seed))
+
+
+def recipe_of(request: Request, model: ModelSpec) -> Recipe:
+    """Return the recipe of the trainings of ``model``, with what trials chose for it."""
+    return replace(
+        request.recipe,
+        precision=request.precisions.get(model.name, request.recipe.precision),
+        epochs=request.epochs.get(model.name, request.recipe.epochs),
+    )
 
 
 def plan_cells(request: Request, run_id: str, seed: int) -> tuple[EvalSpec, ...]:

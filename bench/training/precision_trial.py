@@ -7,28 +7,24 @@ folder, so that all runs of an architecture in this folder have the same type, a
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.nn import functional as F
 
 from bench.core.errors import BenchError
-from bench.core.limits import RECORD
-from bench.core.seals import seal_problem, sealed
 from bench.core.specs import ModelSpec, Precision, VariantSpec, short_id
-from bench.core.strict_json import parse_json
 from bench.models.build import build_classifier
 from bench.planning.plan import Request
-from bench.runtime.claims import CLAIMS
 from bench.runtime.environment import choose_device, has_bfloat16
-from bench.runtime.files import write_atomic
-from bench.runtime.input_files import exists, read_input
 from bench.runtime.progress import Progress
 from bench.runtime.torch_state import harness_torch_state, own_generators
+from bench.training.stored_trial import stored_trial
 from bench.training.train import forward
 
 FOLDER = "precision"  # of the results folder
@@ -63,31 +59,25 @@ def choose_precisions(request: Request, device_name: str, results: Path, progres
 def _choose(model: ModelSpec, request: Request, device: torch.device, results: Path, progress: Progress) -> Precision:
     case = Case(model.name, request.data.image_size, request.recipe.batch_size, device.type, model.code_sha)
     path = results / FOLDER / f"{short_id(case)}.json"
-    # Another process may be trying the same case: its choice is used.
-    with CLAIMS.wait_for(results / "claims", f"precision-{path.stem}"):
-        if not exists(path):
-            try:
-                rates = measure(case, request.data.num_classes, device)
-            except BenchError:  # the training fails for the same reason, and reports it
-                return "fp32"
-            except RuntimeError as error:  # such as a lack of memory, which may be over when the command is repeated
-                progress.line(f"{model.name}: training in fp32, because the trial of precisions failed: {error}")
-                rates = {"fp32": 0.0}
-            else:
-                progress.line(f"{model.name}: images/s in a trial: {_shown(rates)}")
-            chosen = max(rates, key=lambda name: rates[name])
-            content = sealed({"precision": chosen, "images_per_s": rates, **vars(case)})
-            write_atomic(path, json.dumps(content, indent=1).encode())
-        return _read(path)
-
-
-def _read(path: Path) -> Precision:
-    content = parse_json(read_input(path, RECORD))
-    problem = seal_problem(content) if isinstance(content, dict) else "it is not an object"
-    if problem or content["precision"] not in CHOICES:
-        raise BenchError(f"{path} is damaged: {problem}. Delete it to repeat the trial.")
-    precision: Precision = content["precision"]
+    outcome = stored_trial(path, results, partial(_try, case, request.data.num_classes, device, progress))
+    if outcome is None:
+        return "fp32"
+    precision: Precision = outcome["precision"]
     return precision
+
+
+def _try(case: Case, num_classes: int, device: torch.device, progress: Progress) -> dict[str, Any] | None:
+    """Return the faster type with the rates of both, or None for a model that cannot be built."""
+    try:
+        rates = measure(case, num_classes, device)
+    except BenchError:  # the training fails for the same reason, and reports it
+        return None
+    except RuntimeError as error:  # such as a lack of memory, which may be over when the command is repeated
+        progress.line(f"{case.model}: training in fp32, because the trial of precisions failed: {error}")
+        rates = {"fp32": 0.0}
+    else:
+        progress.line(f"{case.model}: images/s in a trial: {_shown(rates)}")
+    return {"precision": max(rates, key=lambda name: rates[name]), "images_per_s": rates, **vars(case)}
 
 
 def _shown(rates: Mapping[Precision, float]) -> str:

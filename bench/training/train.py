@@ -18,6 +18,7 @@ from bench.data.sample_random import SampleRandom
 from bench.data.tensors import Images
 from bench.models.auxiliary_losses import Batch
 from bench.models.classifier import Classifier
+from bench.models.cropped_kernels import cropped_kernels
 from bench.models.margins import logit_margins
 from bench.models.objective import Objective
 from bench.models.schedules import StepStats, TrainingFacts
@@ -100,7 +101,7 @@ def train(
         objective.term.to(device)
     images = images.on(device)
     total = spec.recipe.epochs * len(images)
-    with progress.stage("train", total=total, unit="images") as stage, own_generators(device):
+    with progress.stage("train", total=total, unit="images") as stage, own_generators(device), cropped_kernels(model):
         done = len(state.history) * len(images) + state.epoch.n_images
         stage.resume(done)
         for epoch in range(len(state.history) + 1, spec.recipe.epochs + 1):

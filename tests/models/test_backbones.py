@@ -29,9 +29,9 @@ def features_of(backbone: nn.Module, batch: Any = 2) -> Any:
 
 
 def test_resnet18_gets_the_small_stem_for_small_images() -> None:
-    backbone = build_backbone("resnet18", image_size=8, num_classes=10)
+    backbone = build_backbone("resnet18", image_size=16, num_classes=10)
     conv = backbone.module.conv1
-    assert (backbone.stem, backbone.img_size, backbone.native_size, backbone.num_features) == ("small", 8, 8, 512)
+    assert (backbone.stem, backbone.img_size, backbone.native_size, backbone.num_features) == ("small", 16, 16, 512)
     assert (conv.kernel_size, conv.stride, conv.padding, conv.out_channels) == ((3, 3), (1, 1), (1, 1), 64)
     assert conv.bias is None
     assert isinstance(backbone.module.maxpool, nn.Identity)
@@ -50,19 +50,25 @@ def test_the_small_stem_ends_at_64_px() -> None:
     assert build_backbone("resnet18", image_size=65, num_classes=2).stem == "native"
 
 
+@pytest.mark.parametrize(("name", "stem"), [("resnet18", "native"), ("densenet121", "small")])
+def test_digits_keep_the_native_stem_unless_it_enlarges_them(name: str, stem: str) -> None:
+    backbone = build_backbone(name, image_size=8, num_classes=2)
+    assert (backbone.stem, backbone.img_size) == (stem, 8)
+
+
 def test_a_deep_stem_loses_its_stride_and_its_pool() -> None:
-    module = build_backbone("resnet10t", image_size=8, num_classes=10).module
+    module = build_backbone("resnet10t", image_size=16, num_classes=10).module
     assert [c.stride for c in module.conv1 if isinstance(c, nn.Conv2d)] == [(1, 1)] * 3
     assert isinstance(module.maxpool, nn.Identity)
 
 
 def test_an_anti_aliased_pool_goes_with_its_blur() -> None:
-    module = build_backbone("resnetblur18", image_size=8, num_classes=10).module
+    module = build_backbone("resnetblur18", image_size=16, num_classes=10).module
     assert all(isinstance(m, nn.Identity) for m in module.maxpool)
 
 
 def test_mobile_nets_have_no_pool_to_lose() -> None:
-    backbone = build_backbone("efficientnet_b0", image_size=8, num_classes=10)
+    backbone = build_backbone("efficientnet_b0", image_size=16, num_classes=10)
     assert backbone.stem == "small"
     assert (backbone.module.conv_stem.stride, backbone.module.conv_stem.padding) == ((1, 1), (1, 1))
     assert features_of(backbone).shape == (2, backbone.num_features)

@@ -15,7 +15,7 @@ from bench.core.specs import DataSpec, ModelSpec, Recipe
 from bench.job import Job
 from bench.planning.plan import Request
 from bench.runtime.progress import Progress
-from bench.training import precision_trial
+from bench.training import precision_trial, stored_trial
 from bench.training.precision_trial import Case, choose_precisions, measure
 
 RATES = {"fp32": 100.0, "bf16": 150.0}
@@ -117,14 +117,14 @@ def test_the_choice_of_a_process_that_was_faster_is_used(monkeypatch: pytest.Mon
     """Another process stores its choice while this one waits for the claim."""
     monkeypatch.setattr(precision_trial, "has_bfloat16", lambda device: True)
     monkeypatch.setattr(precision_trial, "measure", lambda *_: RATES)
-    real = precision_trial.CLAIMS.wait_for
+    real = stored_trial.CLAIMS.wait_for
 
     def faster(folder: Path, name: str) -> Any:
-        monkeypatch.setattr(precision_trial.CLAIMS, "wait_for", real)
+        monkeypatch.setattr(stored_trial.CLAIMS, "wait_for", real)
         monkeypatch.setattr(precision_trial, "measure", lambda *_: {"fp32": 2.0, "bf16": 1.0})
         choose_precisions(request(), "cpu", tmp_path, Progress())
         monkeypatch.setattr(precision_trial, "measure", lambda *_: RATES)
         return real(folder, name)
 
-    monkeypatch.setattr(precision_trial.CLAIMS, "wait_for", faster)
+    monkeypatch.setattr(stored_trial.CLAIMS, "wait_for", faster)
     assert choose_precisions(request(), "cpu", tmp_path, Progress()) == {"resnet10t": "fp32"}

@@ -1,0 +1,118 @@
+"""Cropped kernels: equal outputs and gradients for every geometry, and only where taps are unused."""
+
+from __future__ import annotations
+
+import copy
+from itertools import product
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bench.models.cropped_kernels import Crop, CroppedConv2d, crop, crop_axis, cropped_kernels
+
+
+def images(height: int, width: int, channels: int = 2) -> Tensor:
+    generator = torch.Generator().manual_seed(height)
+    return torch.rand(2, channels, height, width, generator=generator, dtype=torch.float64)
+
+
+def geometries() -> list[tuple[int, int, int, int, int]]:
+    """Sizes, kernels, strides, paddings and dilations with at least one output pixel."""
+    ranges = (range(1, 9), range(1, 8), range(1, 4), range(5), range(1, 4))
+    return [g for g in product(*ranges) if g[0] + 2 * g[3] > g[4] * (g[1] - 1)]
+
+
+def test_every_geometry_gives_the_output_of_the_whole_kernel() -> None:
+    cropped = 0
+    for size, kernel, stride, padding, dilation in geometries():
+        layer = nn.Conv2d(2, 3, kernel, stride, padding, dilation).double()
+        inputs = images(size, size)
+        expected = layer(inputs)
+        with cropped_kernels(layer):
+            assert torch.allclose(layer(inputs), expected, atol=1e-12), (size, kernel, stride, padding, dilation)
+        cropped += crop_axis(size, kernel, stride, padding, dilation) is not None
+    assert cropped > 200
+
+
+@pytest.mark.parametrize(
+    ("geometry", "expected"),
+    [
+        ((1, 3, 1, 1, 1), Crop(slice(1, 2), 0)),  # 1×1 map: only the centre
+        ((2, 3, 2, 1, 1), Crop(slice(1, 3), 0)),  # 2×2 map, stride 2: the first tap reads padding
+        ((2, 3, 1, 1, 1), None),
+        ((1, 7, 2, 3, 1), Crop(slice(3, 4), 0)),
+        ((3, 3, 1, 4, 4), Crop(slice(1, 2), 0)),  # dilation 4 on 3 pixels
+    ],
+)
+def test_the_used_taps_of_known_cases(geometry: tuple[int, int, int, int, int], expected: Crop | None) -> None:
+    assert crop_axis(*geometry) == expected
+
+
+def test_gradients_equal_those_of_the_whole_kernel() -> None:
+    layer = nn.Conv2d(4, 6, 3, stride=2, padding=1, groups=2).double()
+    found = []
+    for context in (False, True):
+        inputs = images(2, 1, 4).requires_grad_()
+        layer.zero_grad()
+        if context:
+            with cropped_kernels(layer):
+                layer(inputs).square().sum().backward()
+        else:
+            layer(inputs).square().sum().backward()
+        assert inputs.grad is not None
+        assert layer.weight.grad is not None
+        found.append((inputs.grad, layer.weight.grad))
+    assert all(torch.allclose(*pair, atol=1e-12) for pair in zip(*found, strict=True))
+    assert not found[1][1][:, :, 0].any()  # the first row of taps only multiplies padding
+
+
+def test_frozen_weights_that_change_are_read_again() -> None:
+    layer = nn.Conv2d(2, 3, 3, padding=1).double().requires_grad_(False)
+    inputs = images(1, 1)
+    assert crop(layer, inputs)
+    assert isinstance(layer, CroppedConv2d)
+    before = layer(inputs)
+    layer.weight.mul_(2)
+    layer.bias = None
+    doubled = layer(inputs)
+    assert not torch.allclose(doubled, before)
+    plain = nn.Conv2d(2, 3, 3, padding=1, bias=False).double()
+    plain.load_state_dict(layer.state_dict())
+    assert torch.allclose(doubled, plain(inputs))
+    assert layer.float()(inputs.float()).dtype == torch.float32
+    assert torch.allclose(layer.double()(images(4, 4)), plain.to(layer.weight).double()(images(4, 4)), atol=1e-6)
+
+
+def test_other_sizes_than_the_first_are_right() -> None:
+    """A model may resize its input at random."""
+    layer = nn.Conv2d(2, 3, 3, padding=1).double().requires_grad_(False)
+    plain = copy.deepcopy(layer)
+    assert crop(layer, images(1, 1))
+    for height, width in ((1, 1), (1, 5), (5, 1), (4, 4), (1, 1)):
+        assert torch.allclose(layer(images(height, width)), plain(images(height, width)), atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["reflect", "same", "hook", "subclass"])
+def test_other_convolutions_are_left(kind: str) -> None:
+    layer = nn.Conv2d(2, 3, 3, padding=1, padding_mode="reflect" if kind == "reflect" else "zeros")
+    if kind == "same":
+        layer = nn.Conv2d(2, 3, 3, padding="same")
+    elif kind == "hook":
+        layer.register_forward_pre_hook(lambda module, inputs: None)
+    elif kind == "subclass":
+        layer = CroppedConv2d(2, 3, 3, padding=1)
+    before = type(layer)
+    assert not crop(layer, images(1, 1))
+    assert type(layer) is before
+
+
+def test_the_context_restores_the_layers() -> None:
+    model = nn.Sequential(nn.Conv2d(2, 3, 3, padding=1), nn.ReLU())
+    names = list(model.state_dict())
+    with cropped_kernels(model):
+        assert type(model[0]) is CroppedConv2d
+        assert list(model.state_dict()) == names
+        model.requires_grad_(False)(images(1, 1).float())
+    assert type(model[0]) is nn.Conv2d
+    assert "kept_taps" not in model[0].__dict__
