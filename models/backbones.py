@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from bench.core.errors import BenchError, first_line
 from bench.models.input_size import Fit, Stem, create, default_size, find_fit, flatten_features
 from bench.models.registry import HINT, MODELS, ModelEntry, check_model_name, expand_models, register_model
-from bench.models.stems import SMALL_SIDE, TINY_SIDE
+from bench.models.stems import SMALL_SIDE, TINY_SIDE, has_pool
 from bench.models.weights import class_count, converter, load_weights, read_weights
 
 __all__ = [
@@ -103,10 +103,10 @@ def build_backbone(
     ``checkpoint_path`` are then not used.
 
     Images that are too small for the architecture are enlarged inside the module. The small stem is used for images of
-    13 to 64 px if no weights are loaded, for smaller ones that the native stem would enlarge, and for weights of a file
-    that fit only the small stem. ``num_classes`` only determines if a loaded classifier is kept. Raises BenchError for
-    an unknown name, for an architecture that does not map images to features, and for weights that are missing or do
-    not fit.
+    13 to 64 px if no weights are loaded, and for weights of a file that fit only the small stem. It is also used for
+    smaller images, unless the native stem has a max-pool and takes them. ``num_classes`` only determines if a loaded
+    classifier is kept. Raises BenchError for an unknown name, for an architecture that does not map images to features,
+    and for weights that are missing or do not fit.
     """
     check_model_name(name)
     if pretrained and checkpoint_path is not None:
@@ -140,9 +140,11 @@ def _as_stored(name: str, image_size: int, layout: Layout) -> _Network:
 
 
 def _from_scratch(name: str, image_size: int) -> _Network:
-    tiny = find_fit(name, image_size, "native") if image_size <= TINY_SIDE else None
-    if isinstance(tiny, Fit) and tiny.img_size == image_size:
-        return _Network(create(name, tiny, "native", num_classes=0), tiny, "native")
+    native = find_fit(name, image_size, "native") if image_size <= TINY_SIDE else None
+    if isinstance(native, Fit) and native.img_size == image_size:
+        model = create(name, native, "native", num_classes=0)
+        if has_pool(model):
+            return _Network(model, native, "native")
     stem, fit = next(_small(name, image_size), None) or ("native", _native(name, image_size))
     return _Network(create(name, fit, stem, num_classes=0), fit, stem)
 

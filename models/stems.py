@@ -4,8 +4,8 @@ A stem for ImageNet reduces the image size by a factor of four before the first 
 digits. The CIFAR networks of He et al. (2016, section 4.2) therefore start with a 3×3 convolution at stride 1. This
 module makes the same change to any architecture with a stem for ImageNet.
 
-Digits of 8×8 pixels keep the stem for ImageNet if the architecture takes them. They only test the code, the accuracy is
-still 99 %, and the small stem would multiply the cost of an attack by five.
+For digits of 8×8 pixels, a ResNet keeps the stem for ImageNet. Digits only test the code, the accuracy is still 99 %,
+and the small stem makes an attack five times as expensive.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 SMALL_SIDE = 64  # images up to this side get the small stem
-TINY_SIDE = 12  # images up to this side keep the native stem of an architecture that takes them without enlarging
+TINY_SIDE = 12  # images up to this side keep a stem with a max-pool if the architecture takes them without enlarging
 KERNEL = 3
 MAX_STEM_CONVS = 3  # number of convolutions in a deep stem: a later max-pool belongs to a stage
 
@@ -39,6 +39,12 @@ def shrink_stem(model: nn.Module, *, first_conv: str = "", keep_pool: bool = Fal
     for name in pools:
         model.set_submodule(name, nn.Identity())
     return True
+
+
+def has_pool(model: nn.Module) -> bool:
+    """Return whether the stem of ``model`` ends with a max-pool, so that it reduces the side by a factor of four."""
+    convs = first_convs(model)
+    return bool(convs) and bool(_stem_pools(model, convs[0]))
 
 
 def _fixed(model: nn.Module) -> bool:

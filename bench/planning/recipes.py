@@ -24,6 +24,7 @@ class RecipeEntry:
     source: str
     schedule: str  # schedule of γ for variants without a schedule of their own
     recipe: Recipe | None = None  # None: the recipe of the data set
+    flips_of_data_set: bool = False  # whether horizontal_flip is that of the data set
     lr_schedule: str | None = None  # replaces that of the data set; None: the data set's
     widths: Mapping[int, int] = field(default_factory=dict)  # width of penultimate layers, by width in the variant
 
@@ -59,7 +60,8 @@ RECIPES.register(
 RECIPES.register(
     "fast",
     RecipeEntry(
-        summary="for images of 28 to 64 px: 12 epochs of SGD with Nesterov momentum and one cycle of the learning rate",
+        summary="for images of 28 to 64 px: 12 epochs of SGD with Nesterov momentum and one cycle of the learning "
+        "rate; flips as for the data set",
         source="one cycle as in Jordan 2024, arXiv 2404.00498; γ as in recipe auto",
         schedule="auto",
         recipe=Recipe(
@@ -67,10 +69,10 @@ RECIPES.register(
             lr=0.1,
             optimizer="sgd",
             lr_schedule="one_cycle",
-            horizontal_flip=True,
             crop_padding=4,
             crop_fill="mean",
         ),
+        flips_of_data_set=True,
     ),
     origin=_ORIGIN,
 )

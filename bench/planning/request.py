@@ -131,6 +131,8 @@ class _Training:
         variants = train_budgets(variants, config.train_eps, entry)
         seeds = [_seed(text) for text in config.seeds]
         settings = _recipe(recipe.recipe or entry.recipe, config)
+        if recipe.flips_of_data_set:
+            settings = dataclasses.replace(settings, horizontal_flip=entry.recipe.horizontal_flip)
         if recipe.lr_schedule is not None:
             settings = dataclasses.replace(settings, lr_schedule=recipe.lr_schedule)
         _check_weight_decays(variants, settings)

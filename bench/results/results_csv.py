@@ -66,7 +66,8 @@ INTEGERS = (
     *COUNT_COLUMNS,
 )
 RECIPE_COLUMNS = (
-    "lr", "train_batch_size", "weight_decay", "train_precision", "train_eps", "schedule", "normalization",
+    "optimizer", "lr", "lr_schedule", "train_batch_size", "weight_decay", "ema", "train_precision", "train_norm",
+    "train_eps", "schedule", "normalization",
 )  # fmt: skip
 CORRUPTION_FIELDS = {
     "corruption": "kind",
@@ -143,10 +144,14 @@ def _training(run: RunRecord) -> dict[str, Any]:
         return dict.fromkeys(RECIPE_COLUMNS) | {"normalization": declared}
     decay, adversary = spec.variant_spec.weight_decay, spec.variant_spec.adversary
     return {
+        "optimizer": spec.recipe.optimizer,
         "lr": spec.recipe.lr,
+        "lr_schedule": spec.recipe.lr_schedule,
         "train_batch_size": spec.recipe.batch_size,
         "weight_decay": spec.recipe.weight_decay if decay is None else decay,
+        "ema": spec.ema,
         "train_precision": spec.recipe.precision,
+        "train_norm": adversary.norm if adversary else None,
         "train_eps": adversary.eps if adversary else None,
         "schedule": spec.variant_spec.schedule,
         "normalization": normalization(spec.model),

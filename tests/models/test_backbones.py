@@ -50,8 +50,11 @@ def test_the_small_stem_ends_at_64_px() -> None:
     assert build_backbone("resnet18", image_size=65, num_classes=2).stem == "native"
 
 
-@pytest.mark.parametrize(("name", "stem"), [("resnet18", "native"), ("densenet121", "small")])
-def test_digits_keep_the_native_stem_unless_it_enlarges_them(name: str, stem: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "stem"),
+    [("resnet18", "native"), ("resnetblur18", "small"), ("mobilenetv3_small_050", "small")],  # enlarges; has no pool
+)
+def test_digits_keep_a_native_stem_with_a_pool_unless_it_enlarges_them(name: str, stem: str) -> None:
     backbone = build_backbone(name, image_size=8, num_classes=2)
     assert (backbone.stem, backbone.img_size) == (stem, 8)
 

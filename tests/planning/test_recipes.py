@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -180,3 +181,15 @@ def test_a_weight_decay_for_adamw_is_refused_with_sgd() -> None:
     with pytest.raises(BenchError, match=r"'baseline_wd' has a weight decay for AdamW"):
         Job.of(RunConfig(**options, recipe="fast"))
     Job.of(RunConfig(**options, corruptions=("none",)))
+
+
+def test_the_fast_recipe_mirrors_images_only_if_the_data_set_does() -> None:
+    """Mirrored digits are no digits."""
+    options = {"models": ("resnet10t",), "variants": ("baseline",), "attacks": ("none",), "corruptions": ("none",)}
+    digits = Job.of(RunConfig(**options, recipe="fast")).plan[0].train.recipe
+    assert (digits.optimizer, digits.horizontal_flip) == ("sgd", False)
+    entry = DATASETS.get("digits")
+    mirrored = dataclasses.replace(entry, recipe=dataclasses.replace(entry.recipe, horizontal_flip=True))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(DATASETS._entries, "digits", mirrored)
+        assert Job.of(RunConfig(**options, recipe="fast")).plan[0].train.recipe.horizontal_flip

@@ -61,12 +61,15 @@ RESULT_COLUMNS = {
     ),
     "n_train": "number of training images; empty for a model that was not trained here",
     "epochs": "number of training epochs; an incomplete last batch is dropped",
-    "lr": "initial learning rate; constant for the output layer, and scheduled for all other layers",
+    "optimizer": "optimiser of the training: `adamw` or `sgd`",
+    "lr": "learning rate of the recipe, which `lr_schedule` changes during the training",
+    "lr_schedule": "schedule of the learning rate: `cosine`, `one_cycle`, or one of a published recipe",
     "train_batch_size": "number of images per training batch",
     "weight_decay": "weight decay of the training",
+    "ema": "decay per step of the averaged weights, which are evaluated in place of the last ones; empty if none",
     "train_precision": "floating-point type of the backbone in training: `fp32` or `bf16`",
-    "train_eps": "budget of adversarial training, in units of [0, 1] pixels: Linf, or the norm in the variant's name; "
-    "empty without adversarial training",
+    "train_norm": "norm of adversarial training; empty without it",
+    "train_eps": "budget of adversarial training, in units of [0, 1] pixels; empty without it",
     "normalization": (
         "normalisation in the first layer of the network: mean and std of the `data set`, or of timm's pretrained_cfg "
         "for weights that were trained elsewhere; for a network of `bench evaluate`, the source (`given`, `imagenet`, "
