@@ -188,18 +188,15 @@ def rates(subject: Subject, engine: Bench, *functions: Callable[[], None]) -> li
     return [subject.batch_size * subject.steps / min(seconds[1:]) for seconds in times]
 
 
-@pytest.fixture(params=range(3))
-def subject(request: pytest.FixtureRequest) -> Subject:
-    """Return one case of the chosen size."""
+def chosen_subject(number: int, request: pytest.FixtureRequest) -> Subject:
+    """Return one case of the chosen size. Skip a case that the size does not have."""
     subjects = SIZES[request.config.getoption("--training-size")]
-    if request.param >= len(subjects):
+    if number >= len(subjects):
         pytest.skip("the small size has one case")
-    chosen: Subject = subjects[request.param]
-    return chosen
+    return subjects[number]
 
 
-@pytest.fixture
-def precision(subject: Subject, engine: Bench) -> Precision:
+def faster_precision(subject: Subject, engine: Bench) -> Precision:
     """Return the precision that a trial shows to be faster."""
     found = measure(Case(subject.model, subject.side, subject.batch_size, engine.device.type), 10, engine.device)
     return max(CHOICES, key=lambda name: found[name])

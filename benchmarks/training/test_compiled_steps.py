@@ -12,16 +12,17 @@ import time
 
 import pytest
 import torch
-from loops import Subject, bare, rates
+from loops import bare, chosen_subject, faster_precision, rates
 from measure import Bench
-
-from bench.core.specs import Precision
 
 MODES = ("default", "reduce-overhead")  # the second one uses CUDA graphs
 
 
-def test_compiled_steps(subject: Subject, precision: Precision, engine: Bench, request: pytest.FixtureRequest) -> None:
+@pytest.mark.parametrize("number", range(3))
+def test_compiled_steps(number: int, engine: Bench, request: pytest.FixtureRequest) -> None:
     """Report the ratio, and the training time after which compiling has paid for itself."""
+    subject = chosen_subject(number, request)
+    precision = faster_precision(subject, engine)
     if request.config.getoption("--training-size") == "small":
         pytest.skip("compiling takes longer than the rest of the small size")
     for mode in MODES if engine.device.type == "cuda" else MODES[:1]:

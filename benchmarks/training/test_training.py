@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from loops import Subject, bare, bare_passes, ours, plain, rates
+from loops import Subject, bare, bare_passes, chosen_subject, faster_precision, ours, plain, rates
 from measure import Bench
 
 from bench.core.specs import AdversarySpec, Precision, VariantSpec
@@ -30,8 +30,11 @@ def has_matrix_units(device: torch.device) -> bool:
     return device.type == "cuda" or (cpuinfo.exists() and "amx_bf16" in cpuinfo.read_text(encoding="utf-8"))
 
 
-def test_images_per_second(subject: Subject, precision: Precision, engine: Bench) -> None:
+@pytest.mark.parametrize("number", range(3))
+def test_images_per_second(number: int, engine: Bench, request: pytest.FixtureRequest) -> None:
     """Compare with the plain loop and with bare steps."""
+    subject = chosen_subject(number, request)
+    precision = faster_precision(subject, engine)
     device = engine.device
     own, simple, steps = rates(
         subject, engine, ours(subject, precision, device), plain(subject, device), bare(subject, precision, device)
@@ -53,8 +56,11 @@ def test_images_per_second(subject: Subject, precision: Precision, engine: Bench
     )
 
 
-def test_adversarial_training(subject: Subject, precision: Precision, engine: Bench) -> None:
+@pytest.mark.parametrize("number", range(3))
+def test_adversarial_training(number: int, engine: Bench, request: pytest.FixtureRequest) -> None:
     """Compare ``pgd_at`` with its count of bare passes."""
+    subject = chosen_subject(number, request)
+    precision = faster_precision(subject, engine)
     if subject.side > 64:
         pytest.skip("adversarial training is measured on small images")
     adversary = AdversarySpec(eps=8 / 255)
@@ -73,8 +79,11 @@ def test_adversarial_training(subject: Subject, precision: Precision, engine: Be
     )
 
 
-def test_peak_memory(subject: Subject, precision: Precision, engine: Bench) -> None:
+@pytest.mark.parametrize("number", range(3))
+def test_peak_memory(number: int, engine: Bench, request: pytest.FixtureRequest) -> None:
     """Compare the peak memory with that of the plain loop, each in a process of its own."""
+    subject = chosen_subject(number, request)
+    precision = faster_precision(subject, engine)
     own, simple = (_peak_memory(engine, name, subject, precision) for name in ("ours", "plain"))
     engine.note(f"{subject.title}: memory", f"{own:.0f} MiB, plain loop {simple:.0f} MiB", "not above", own <= simple)
 
