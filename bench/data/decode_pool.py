@@ -35,7 +35,7 @@ AHEAD_BYTES = 2**26
 #: Approximate bytes of the images of one request.
 REQUEST_BYTES = 2**21
 
-MOST_AHEAD = 32  # requests per worker; their lines, and the answers, fit into a pipe
+MOST_AHEAD = 32  # requests per worker; their answers fit into a pipe, see MOST_BYTES of the workers
 
 #: Largest number of workers by default.
 MOST_WORKERS = 8
