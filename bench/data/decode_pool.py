@@ -66,23 +66,33 @@ class Layout(NamedTuple):
 
 
 class DecodePool:
-    """Worker processes, and the memory that they share with this process. One iteration at a time may use them."""
+    """Worker processes, and the memory that they share with this process. One iteration at a time may use them.
+
+    Raises BenchError if they cannot be started, for example because too many files are open.
+    """
 
     def __init__(self, workers: int, size: int) -> None:
         self.owner, self.size = os.getpid(), size
-        descriptor = _shared_file(size)
-        self._memory = mmap.mmap(descriptor, size)
         self._sent = 0  # number of the last request
         self._unanswered: deque[tuple[int, int]] = deque()  # index of the worker and number of the request, in order
         self._workers: list[subprocess.Popen[bytes]] = []
         try:
-            for _ in range(workers):
-                self._workers.append(_start(descriptor, size))
+            descriptor = _shared_file(size)
+            try:
+                self._memory = mmap.mmap(descriptor, size)
+                for _ in range(workers):
+                    self._workers.append(_start(descriptor, size))
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            self.close()
+            raise BenchError(
+                f"the processes that decode images cannot be started: {error.strerror or error}; raise the limit, or "
+                "give fewer --workers."
+            ) from None
         except BaseException:
             self.close()
             raise
-        finally:
-            os.close(descriptor)
 
     @property
     def is_open(self) -> bool:

@@ -141,3 +141,13 @@ def test_a_file_that_changes_while_it_is_read(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(decode_worker, "read_image", overtaken)
     assert "a.png changed after the run began" in decode_worker.answer(asked, memory).error
+
+
+@pytest.mark.parametrize("call", ["os.memfd_create", "mmap.mmap", "subprocess.Popen"])
+def test_processes_that_cannot_be_started_are_one_sentence(call: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: Any, **__: Any) -> Any:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(call, refused)
+    with pytest.raises(BenchError, match="cannot be started: Too many open files; raise the limit, or give fewer"):
+        decode_pool.DecodePool(2, 2**16)
