@@ -180,7 +180,8 @@ class DecodePool:
 
 def _start(descriptor: int, size: int) -> subprocess.Popen[bytes]:
     code = _CODE.format(path=sys.path, descriptor=descriptor, size=size)
-    command, pipe = [sys.executable, "-c", code], subprocess.PIPE
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-X", f"utf8={sys.flags.utf8_mode}", "-c", code]  # names of files as in this process
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)  # the worker inherits the blocked signals
     try:
         return subprocess.Popen(command, stdin=pipe, stdout=pipe, pass_fds=[descriptor], env=_environment())

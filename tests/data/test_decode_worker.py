@@ -151,3 +151,19 @@ def test_processes_that_cannot_be_started_are_one_sentence(call: str, monkeypatc
     monkeypatch.setattr(call, refused)
     with pytest.raises(BenchError, match="cannot be started: Too many open files; raise the limit, or give fewer"):
         decode_pool.DecodePool(2, 2**16)
+
+
+def test_names_of_files_are_encoded_as_in_this_process(tmp_path: Path) -> None:
+    """The UTF-8 mode of Python may be set by an option, which other processes do not inherit."""
+    image(tmp_path / "é.png")
+    program = (
+        "import pathlib, sys, torch\n"
+        "from bench.core.specs import Fitting\n"
+        "from bench.data.image_files import FileReader\n"
+        "from bench.data.streaming import StreamedImages\n"
+        "reader = FileReader([pathlib.Path(sys.argv[1], '\\xe9.png')], Fitting(size=16), fit=True)\n"
+        "StreamedImages(['a'], torch.zeros(1), reader, 1).check()\n"
+    )
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, "-X", "utf8", "-c", program, str(tmp_path)]
+    subprocess.run(command, check=True, env={**os.environ, **locale})
