@@ -13,13 +13,14 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from bench.core.errors import BenchError
 from bench.core.limits import HASHES, IMAGE
+from bench.core.paths import shown
 from bench.core.specs import fingerprint
 from bench.runtime.files import write_atomic
 from bench.runtime.input_files import read_input, require_regular
@@ -82,17 +83,29 @@ def stamps_of(paths: Sequence[Path]) -> list[Stamp]:
     return [_stamp(path) for path in paths]
 
 
-def refuse_changed(path: Path, stamp: Stamp) -> None:
-    """Raise BenchError if the size or the modification time of a file differs from ``stamp``, taken before hashing.
+@contextmanager
+def unchanged(path: Path, stamp: Stamp | None) -> Iterator[None]:
+    """Compare a file with its ``stamp``, taken before hashing, before and after the block, which reads it.
 
-    A file that is missing is not reported here, but by whoever opens it.
+    Raises BenchError if its size or modification time differs. Without a stamp, nothing is compared.
     """
+    _refuse_changed(path, stamp)
+    yield
+    _refuse_changed(path, stamp)
+
+
+def _refuse_changed(path: Path, stamp: Stamp | None) -> None:
+    """Raise BenchError for another size or time. A file that is missing is reported by whoever opens it."""
+    if stamp is None:
+        return
     try:
         status = os.stat(path)
     except OSError:
         return
     if (status.st_size, status.st_mtime_ns) != (stamp.size, stamp.mtime_ns):
-        raise BenchError(f"{path} changed after the run began; run the same command again when nothing writes to it.")
+        raise BenchError(
+            f"{shown(path)} changed after the run began; run the same command again when nothing writes to it."
+        )
 
 
 def cache_folder() -> Path | None:

@@ -35,7 +35,7 @@ AHEAD_BYTES = 2**26
 #: Approximate bytes of the images of one request.
 REQUEST_BYTES = 2**21
 
-MOST_AHEAD = 32  # requests per worker; their lines, and the answers, fit into a pipe
+MOST_AHEAD = 32  # requests per worker; their answers fit into a pipe, see MOST_BYTES of the workers
 
 #: Largest number of workers by default.
 MOST_WORKERS = 8
@@ -66,23 +66,33 @@ class Layout(NamedTuple):
 
 
 class DecodePool:
-    """Worker processes, and the memory that they share with this process. One iteration at a time may use them."""
+    """Worker processes, and the memory that they share with this process. One iteration at a time may use them.
+
+    Raises BenchError if they cannot be started, for example because too many files are open.
+    """
 
     def __init__(self, workers: int, size: int) -> None:
         self.owner, self.size = os.getpid(), size
-        descriptor = _shared_file(size)
-        self._memory = mmap.mmap(descriptor, size)
         self._sent = 0  # number of the last request
         self._unanswered: deque[tuple[int, int]] = deque()  # index of the worker and number of the request, in order
         self._workers: list[subprocess.Popen[bytes]] = []
         try:
-            for _ in range(workers):
-                self._workers.append(_start(descriptor, size))
+            descriptor = _shared_file(size)
+            try:
+                self._memory = mmap.mmap(descriptor, size)
+                for _ in range(workers):
+                    self._workers.append(_start(descriptor, size))
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            self.close()
+            raise BenchError(
+                f"the processes that decode images cannot be started: {error.strerror or error}; raise the limit, or "
+                "give fewer --workers."
+            ) from None
         except BaseException:
             self.close()
             raise
-        finally:
-            os.close(descriptor)
 
     @property
     def is_open(self) -> bool:
@@ -170,7 +180,8 @@ class DecodePool:
 
 def _start(descriptor: int, size: int) -> subprocess.Popen[bytes]:
     code = _CODE.format(path=sys.path, descriptor=descriptor, size=size)
-    command, pipe = [sys.executable, "-c", code], subprocess.PIPE
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-X", f"utf8={sys.flags.utf8_mode}", "-c", code]  # names of files as in this process
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)  # the worker inherits the blocked signals
     try:
         return subprocess.Popen(command, stdin=pipe, stdout=pipe, pass_fds=[descriptor], env=_environment())

@@ -1,15 +1,18 @@
 """Open image files within limits: the header is read first, and a large image is never decoded.
 
 A file of a few bytes may declare 4 billion pixels, and a strip of 1×14000 pixels has 700 million after its shorter side
-was resized to 224. Both are refused by their numbers of pixels, before any pixel is decoded.
+was resized to 224. Both are refused by their numbers of pixels, before any pixel is decoded. Processes that decode
+images share their memory for large ones, see :func:`share_memory`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import os
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +24,11 @@ from bench.runtime.input_files import open_input
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+#: Context manager that is entered to decode a large image of some number of pixels.
+Turn = Callable[[int], contextlib.AbstractContextManager[object]]
+
 _ONE_AT_A_TIME = threading.Lock()
+_turn: Turn = lambda pixels: _ONE_AT_A_TIME  # noqa: E731 - a variable, see share_memory
 
 
 class TooManyPixelsError(BenchError):
@@ -70,9 +77,40 @@ def check_resized(path: Path, size: tuple[int, int], resized: tuple[int, int]) -
 @contextlib.contextmanager
 def memory_for(*sizes: tuple[int, int]) -> Iterator[None]:
     """Let only one thread at a time decode or resize a large image. ``sizes`` are the sizes that it has in turn."""
-    is_large = max(width * height for width, height in sizes) > LARGE_IMAGE
-    with _ONE_AT_A_TIME if is_large else contextlib.nullcontext():
+    pixels = max(width * height for width, height in sizes)
+    with _turn(pixels) if pixels > LARGE_IMAGE else contextlib.nullcontext():
         yield
+
+
+def share_memory(descriptor: int) -> None:
+    """Let this process and others with the same file decode large images of at most PIXELS pixels together.
+
+    Each locks a range of the file that is as long as its image has pixels. The lock of a killed process is released.
+    """
+
+    @contextlib.contextmanager
+    def turn(pixels: int) -> Iterator[None]:
+        start = _lock(descriptor, pixels)
+        try:
+            yield
+        finally:
+            fcntl.lockf(descriptor, fcntl.LOCK_UN, pixels, start)
+
+    global _turn
+    _turn = turn
+
+
+def _lock(descriptor: int, length: int) -> int:
+    """Lock a free range of ``length`` ≤ PIXELS bytes below PIXELS, or wait for one. Return its start."""
+    for start in range(0, PIXELS - length + 1, length):
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, length, start)
+            return start
+        except (BlockingIOError, PermissionError):  # it overlaps with the range of another process
+            continue
+    start = os.getpid() % (PIXELS // length) * length
+    fcntl.lockf(descriptor, fcntl.LOCK_EX, length, start)
+    return start
 
 
 _REMEDY = "save it with fewer pixels, or remove it"

@@ -13,6 +13,7 @@ import math
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -23,8 +24,9 @@ from numpy.typing import NDArray
 
 from bench.core.errors import BenchError
 from bench.core.limits import PIXELS
+from bench.core.paths import shown
 from bench.core.specs import Fitting
-from bench.data.content_hashes import Stamp, hash_files, refuse_changed
+from bench.data.content_hashes import Stamp, hash_files, unchanged
 from bench.data.image_bounds import TooManyPixelsError, check_pixels, check_resized, memory_for, open_image
 from bench.data.split import Files
 
@@ -142,9 +144,10 @@ class FileReader:
 
     def __call__(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Read the images at ``indices``, (M,), as (M, 3, S, S). Raises BenchError for a file that cannot be used."""
-        for i in indices if self.stamps else ():
-            refuse_changed(self.paths[i], self.stamps[i])
-        return read_images([self.paths[i] for i in indices], self.fitting, fit=self.fit)
+        with ExitStack() as stack:
+            for i in indices if self.stamps else ():
+                stack.enter_context(unchanged(self.paths[i], self.stamps[i]))
+            return read_images([self.paths[i] for i in indices], self.fitting, fit=self.fit)
 
     @property
     def image_bytes(self) -> int:
@@ -192,13 +195,14 @@ def read_image(path: Path, fitting: Fitting, *, fit: bool) -> NDArray[np.uint8]:
                 image = _decode(opened, path)
                 if fit:
                     image = fit_image(image, fitting)
+                opened.close()  # frees its pixels
     except BenchError:
         raise
     except Exception as error:  # noqa: BLE001 - readers of Pillow raise any exception for a damaged file
         raise _unreadable(path, error) from None
     if image.size != (size, size):
         raise BenchError(
-            f"{path} is {image.width}×{image.height} but other images are {size}×{size}; "
+            f"{shown(path)} is {image.width}×{image.height} but other images are {size}×{size}; "
             f"give --image-size {size} to have every image resized and cropped."
         )
     return np.asarray(image).transpose(2, 0, 1)
@@ -227,7 +231,7 @@ def _decode(image: Image, path: Path) -> Image:
     from PIL import ImageOps
 
     if image.format in UNDECODED:  # before Pillow starts another program
-        raise BenchError(f"{path} is {image.format}, which Pillow does not decode itself; convert or remove it.")
+        raise BenchError(f"{shown(path)} is {image.format}, which Pillow does not decode itself; convert or remove it.")
     image.load()
     check_pixels(path, *image.size)  # decoding may change it
     if _is_signed(image):
@@ -302,9 +306,11 @@ def _in_8_bits(pixels: NDArray[Any], top: int, *, white_is_zero: bool) -> NDArra
 
 def _unreadable(path: Path, error: Exception) -> BenchError:
     if isinstance(error, OSError) and error.strerror:  # raised by the system, not by Pillow
-        return BenchError(f"{path} cannot be read: {error.strerror}.")
-    return BenchError(f"{path} is damaged or not an image that Pillow reads; repair, convert or remove it.")
+        return BenchError(f"{shown(path)} cannot be read: {error.strerror}.")
+    return BenchError(f"{shown(path)} is damaged or not an image that Pillow reads; repair, convert or remove it.")
 
 
 def _unusable(path: Path, mode: str) -> BenchError:
-    return BenchError(f"{path} has {mode} pixels, whose range is not known; save it with 8 bits, or 16 bits of grey.")
+    return BenchError(
+        f"{shown(path)} has {mode} pixels, whose range is not known; save it with 8 bits, or 16 bits of grey."
+    )

@@ -129,7 +129,7 @@ class StreamedImages:
         chosen = indices.tolist()
         return Request(
             start=0,
-            paths=[os.fspath(self.reader.paths[i]) for i in chosen],
+            paths=[os.path.abspath(self.reader.paths[i]) for i in chosen],  # workers may have another working folder
             stamps=[list(self.reader.stamps[i]) for i in chosen] if self.reader.stamps else [],
             fitting=asdict(self.reader.fitting),
             fit=self.reader.fit,

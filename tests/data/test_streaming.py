@@ -319,7 +319,7 @@ def test_generated_corruptions_are_stored_on_request_only(context: RunContext) -
     assert np.array_equal(stored.pixels.permute(0, 2, 3, 1).numpy(), right)
 
 
-def test_official_files_are_streamed_and_a_damaged_one_fails_its_cell(context: RunContext, tmp_path: Path) -> None:
+def test_official_files_are_streamed_and_a_changed_one_fails_its_cell(context: RunContext, tmp_path: Path) -> None:
     rng, folder, names = np.random.default_rng(3), tmp_path / "official", context.dataset.test.ids
     pictures = [rng.integers(0, 256, (SIDE, SIDE, 3), np.uint8) for _ in names]
     for name, picture in zip(names, pictures, strict=True):
@@ -332,7 +332,7 @@ def test_official_files_are_streamed_and_a_damaged_one_fails_its_cell(context: R
     assert isinstance(images, StreamedImages)
     assert np.array_equal(pixels_of(images).permute(0, 2, 3, 1).numpy(), np.stack(pictures))
     target.write_bytes(b"no image")
-    with pytest.raises(CellFailure, match="is damaged") as failure:
+    with pytest.raises(CellFailure, match="changed after the run began") as failure:
         list(images.batches([torch.arange(6)], CPU))
     assert failure.value.reason == "corruption_error"
     with pytest.raises(CellFailure, match="changed after the run began"):

@@ -15,7 +15,7 @@ from bench.attacks.corruptions.severities import SEVERITY_LEVELS
 from bench.core.errors import BenchError
 from bench.core.specs import Fitting, fingerprint
 from bench.data import image_files
-from bench.data.content_hashes import hash_files, stamps_of
+from bench.data.content_hashes import Stamp, hash_files, stamps_of
 from bench.data.corrupted.sets import rows_of
 from bench.data.image_listing import by_normalised_name, list_images, scan
 
@@ -38,6 +38,7 @@ class FolderLayout:
         self, folder: Path, dataset: str, ids: Sequence[str], indices: NDArray[np.int64], image_size: int
     ) -> None:
         self._folder, self._size = folder, image_size
+        self._stamps: dict[str, dict[Path, Stamp]] = {}  # of all images, by kind
         self._identities: dict[str, tuple[str, str]] = {}  # hash of the stamps of all images, and identity, by kind
         if not self._kind_folders:
             raise BenchError(
@@ -71,7 +72,9 @@ class FolderLayout:
         """Return the reader of the evaluated images. Raises BenchError if a file is missing."""
         rows_of(severity, len(self._ids))
         paths = self._paths(self._kind_folder(kind) / str(severity))
-        return image_files.FileReader(paths, Fitting(size=self._size), fit=False)
+        known = self._stamps.get(kind, {})  # files that change after their identity was compared are not read
+        stamps = [known[path] for path in paths] if known else ()
+        return image_files.FileReader(paths, Fitting(size=self._size), fit=False, stamps=stamps)
 
     def identity(self, kind: str) -> str:
         """Return a hash of the names and contents of all images of ``kind``. Raises BenchError for unreadable files.
@@ -80,7 +83,8 @@ class FolderLayout:
         """
         folder = self._kind_folder(kind)
         images = list_images(folder).images
-        stamps = fingerprint([list(images), stamps_of(list(images.values()))])
+        self._stamps[kind] = dict(zip(images.values(), stamps_of(list(images.values())), strict=True))
+        stamps = fingerprint([list(images), list(self._stamps[kind].values())])
         known_stamps, identity = self._identities.get(kind, ("", ""))
         if stamps != known_stamps:
             hashes, _ = hash_files(list(images.values()), folder)
