@@ -36,7 +36,7 @@ from bench.runtime.interrupt import deferred_signals
 def run_command(*, dry_run: bool, as_json: bool, **options: Any) -> int:
     """Train every model × variant × seed, attack it, and write the leaderboard."""
     config: RunConfig = pop_config(RunConfig, options)
-    job = Job.of(config)
+    job = Job.of(config, dry_run=dry_run)
     if dry_run:
         from bench.cli.dry_run import print_plan
 

@@ -53,6 +53,10 @@ def _sort_root(found: Inventory, root: Path) -> None:
         elif path.name == "claims" and path.is_dir() and not path.is_symlink():
             for file in files_below(path):
                 found.add_other(file)
+        elif path.name == "precision" and path.is_dir() and not path.is_symlink():
+            for file in files_below(path):
+                if file.parent != path or file.suffix != ".json":  # choices of bench.training.precision_trial
+                    found.add_other(file)
         elif path.name not in ("runs", "corrupted", "precision", *KNOWN_FILES):
             found.add_other(path)
 

@@ -16,16 +16,17 @@ from pathlib import Path
 import torch
 from torch.nn import functional as F
 
-from bench.core.errors import BenchError
+from bench.context import failures_as
+from bench.core.errors import BenchError, CellFailure
 from bench.core.limits import RECORD
-from bench.core.seals import seal_problem, sealed
+from bench.core.seals import sealed
 from bench.core.specs import ModelSpec, Precision, VariantSpec, short_id
-from bench.core.strict_json import parse_json
 from bench.models.build import build_classifier
 from bench.planning.plan import Request
+from bench.results.record_files import parse_sealed
 from bench.runtime.claims import CLAIMS
 from bench.runtime.environment import choose_device, has_bfloat16
-from bench.runtime.files import write_atomic
+from bench.runtime.files import check_writable, write_atomic
 from bench.runtime.input_files import exists, read_input
 from bench.runtime.progress import Progress
 from bench.runtime.torch_state import harness_torch_state, own_generators
@@ -48,44 +49,70 @@ class Case:
     code_sha: str = ""  # content hash of the plug-ins, for a model that a plug-in registered
 
 
-def choose_precisions(request: Request, device_name: str, results: Path, progress: Progress) -> Mapping[str, Precision]:
+def choose_precisions(
+    request: Request, device_name: str, results: Path, progress: Progress, *, store: bool = True
+) -> Mapping[str, Precision]:
     """Return the floating-point type of the trainings of each model of ``request``, by name.
 
     float32 for hardware without bfloat16, and for models that cannot be built. Otherwise the type that is stored in the
-    folder ``results``, or that a trial shows to be faster. Raises BenchError for a damaged file.
+    folder ``results``, or that a trial shows to be faster. Without ``store``, the result of a trial is not written.
+    Raises BenchError for a damaged file.
     """
     device = choose_device(device_name)
     if not has_bfloat16(device):
         return {}
-    return {model.name: _choose(model, request, device, results, progress) for model in request.models}
+    classes = request.data.num_classes
+    cases = {
+        model.name: Case(model.name, request.data.image_size, request.recipe.batch_size, device.type, model.code_sha)
+        for model in request.models
+    }
+    return {name: _choose(case, classes, device, results, progress, store=store) for name, case in cases.items()}
 
 
-def _choose(model: ModelSpec, request: Request, device: torch.device, results: Path, progress: Progress) -> Precision:
-    case = Case(model.name, request.data.image_size, request.recipe.batch_size, device.type, model.code_sha)
+def _choose(
+    case: Case, num_classes: int, device: torch.device, results: Path, progress: Progress, *, store: bool
+) -> Precision:
     path = results / FOLDER / f"{short_id(case)}.json"
+    if exists(path):  # without a claim, so that a folder can be read without write permission
+        return _read(path, case)
+    if not store:
+        rates = _tried(case, num_classes, device, progress)
+        return "fp32" if rates is None else _fastest(rates)
+    check_writable(results)
     # Another process may be trying the same case: its choice is used.
     with CLAIMS.wait_for(results / "claims", f"precision-{path.stem}"):
         if not exists(path):
-            try:
-                rates = measure(case, request.data.num_classes, device)
-            except BenchError:  # the training fails for the same reason, and reports it
+            rates = _tried(case, num_classes, device, progress)
+            if rates is None:
                 return "fp32"
-            except RuntimeError as error:  # such as a lack of memory, which may be over when the command is repeated
-                progress.line(f"{model.name}: training in fp32, because the trial of precisions failed: {error}")
-                rates = {"fp32": 0.0}
-            else:
-                progress.line(f"{model.name}: images/s in a trial: {_shown(rates)}")
-            chosen = max(rates, key=lambda name: rates[name])
-            content = sealed({"precision": chosen, "images_per_s": rates, **vars(case)})
+            content = sealed({"precision": _fastest(rates), "images_per_s": rates, **vars(case)})
             write_atomic(path, json.dumps(content, indent=1).encode())
-        return _read(path)
+        return _read(path, case)
 
 
-def _read(path: Path) -> Precision:
-    content = parse_json(read_input(path, RECORD))
-    problem = seal_problem(content) if isinstance(content, dict) else "it is not an object"
-    if problem or content["precision"] not in CHOICES:
-        raise BenchError(f"{path} is damaged: {problem}. Delete it to repeat the trial.")
+def _tried(case: Case, num_classes: int, device: torch.device, progress: Progress) -> Mapping[Precision, float] | None:
+    """Return the images per second of each type: of float32 alone if the trial fails; None if no model can be built."""
+    try:
+        with failures_as("model_error"):
+            rates = measure(case, num_classes, device)
+    except BenchError:  # the training fails for the same reason, and reports it
+        return None
+    except CellFailure as error:  # such as a lack of memory, which may be over when the command is repeated
+        why = f"{error.reason}: {error.message}"
+        progress.line(f"{case.model}: training in fp32, because the trial of precisions failed: {why}")
+        return {"fp32": 0.0}
+    progress.line(f"{case.model}: images/s in a trial: {_shown(rates)}")
+    return rates
+
+
+def _fastest(rates: Mapping[Precision, float]) -> Precision:
+    return max(rates, key=lambda name: rates[name])
+
+
+def _read(path: Path, case: Case) -> Precision:
+    content = parse_sealed(read_input(path, RECORD), where=str(path))
+    if content.get("precision") not in CHOICES or any(content.get(key) != value for key, value in vars(case).items()):
+        raise BenchError(f"{path} is no choice of a precision for {case.model}; delete it to repeat the trial.")
     precision: Precision = content["precision"]
     return precision
 

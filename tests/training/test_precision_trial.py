@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 
 from bench.config import RunConfig
 from bench.core.errors import BenchError
+from bench.core.seals import sealed
 from bench.core.specs import DataSpec, ModelSpec, Recipe
 from bench.job import Job
 from bench.planning.plan import Request
@@ -59,6 +61,34 @@ def test_an_edited_choice_is_refused(trials: list[Case], tmp_path: Path) -> None
         choose_precisions(request(), "cpu", tmp_path, Progress())
 
 
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"precision": "bf16"}'])
+def test_a_damaged_choice_is_one_sentence(trials: list[Case], tmp_path: Path, content: str) -> None:
+    choose_precisions(request(), "cpu", tmp_path, Progress())
+    (stored,) = (tmp_path / "precision").iterdir()
+    stored.write_text(content)
+    with pytest.raises(BenchError, match="damaged"):
+        choose_precisions(request(), "cpu", tmp_path, Progress())
+
+
+@pytest.mark.parametrize("change", [{"model": "resnet50"}, {"precision": "fp16"}, {"precision": ["fp32"]}])
+def test_the_choice_of_another_training_is_refused(
+    trials: list[Case], tmp_path: Path, change: dict[str, object]
+) -> None:
+    choose_precisions(request(), "cpu", tmp_path, Progress())
+    (stored,) = (tmp_path / "precision").iterdir()
+    stored.write_text(json.dumps(sealed({**json.loads(stored.read_text()), **change})))
+    with pytest.raises(BenchError, match="no choice of a precision for resnet10t"):
+        choose_precisions(request(), "cpu", tmp_path, Progress())
+
+
+def test_a_stored_choice_is_read_without_writing(
+    trials: list[Case], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choose_precisions(request(), "cpu", tmp_path, Progress())
+    monkeypatch.setattr(precision_trial, "CLAIMS", None)
+    assert choose_precisions(request(), "cpu", tmp_path, Progress()) == {"resnet10t": "bf16"}
+
+
 def test_hardware_without_bfloat16_is_not_tried(
     trials: list[Case], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,11 +130,21 @@ def test_only_long_trainings_are_tried(trials: list[Case], tmp_path: Path) -> No
     assert len(trials) == 1
 
 
-def test_a_trial_that_fails_is_not_repeated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_dry_run_writes_no_choice(trials: list[Case], bench: Callable[..., Any], tmp_path: Path) -> None:
+    options = ("--models", "resnet10t", "--epochs", "10", "--attacks", "none", "--results", tmp_path / "out")
+    assert bench("run", "--dry-run", *options).code == 0
+    assert len(trials) == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("error", [RuntimeError("out of memory"), ValueError("bad"), SystemExit(0)])
+def test_a_trial_that_fails_is_not_repeated(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: BaseException
+) -> None:
     """Otherwise a repeated command could choose another type and train again."""
 
     def fails(*_: object) -> dict[str, float]:
-        raise RuntimeError("out of memory")
+        raise error
 
     monkeypatch.setattr(precision_trial, "has_bfloat16", lambda device: True)
     monkeypatch.setattr(precision_trial, "measure", fails)
