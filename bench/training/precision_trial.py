@@ -40,12 +40,11 @@ CHOICES: tuple[Precision, ...] = ("fp32", "bf16")
 
 @dataclass(frozen=True)
 class Case:
-    """The properties that a trial depends on."""
+    """The properties by which a choice is found. The device is none: a folder may be continued on another machine."""
 
     model: str
     image_size: int
     batch_size: int
-    device: str
     code_sha: str = ""  # content hash of the plug-ins, for a model that a plug-in registered
 
 
@@ -54,16 +53,13 @@ def choose_precisions(
 ) -> Mapping[str, Precision]:
     """Return the floating-point type of the trainings of each model of ``request``, by name.
 
-    float32 for hardware without bfloat16, and for models that cannot be built. Otherwise the type that is stored in the
-    folder ``results``, or that a trial shows to be faster. Without ``store``, the result of a trial is not written.
-    Raises BenchError for a damaged file.
+    The type that is stored in the folder ``results``, also by a machine with another device. Otherwise float32 for
+    hardware without bfloat16 and for models that cannot be built, or the type that a trial shows to be faster. Without
+    ``store``, the choice is not written. Raises BenchError for a damaged file.
     """
-    device = choose_device(device_name)
-    if not has_bfloat16(device):
-        return {}
-    classes = request.data.num_classes
+    device, classes = choose_device(device_name), request.data.num_classes
     cases = {
-        model.name: Case(model.name, request.data.image_size, request.recipe.batch_size, device.type, model.code_sha)
+        model.name: Case(model.name, request.data.image_size, request.recipe.batch_size, model.code_sha)
         for model in request.models
     }
     return {name: _choose(case, classes, device, results, progress, store=store) for name, case in cases.items()}
@@ -85,13 +81,18 @@ def _choose(
             rates = _tried(case, num_classes, device, progress)
             if rates is None:
                 return "fp32"
-            content = sealed({"precision": _fastest(rates), "images_per_s": rates, **vars(case)})
+            content = sealed({"precision": _fastest(rates), "images_per_s": rates, "device": device.type, **vars(case)})
             write_atomic(path, json.dumps(content, indent=1).encode())
         return _read(path, case)
 
 
 def _tried(case: Case, num_classes: int, device: torch.device, progress: Progress) -> Mapping[Precision, float] | None:
-    """Return the images per second of each type: of float32 alone if the trial fails; None if no model can be built."""
+    """Return the images per second of each type; None if the model cannot be built.
+
+    float32 has 0.0, and bfloat16 is missing, if the hardware has no bfloat16 or if the trial fails.
+    """
+    if not has_bfloat16(device):
+        return {"fp32": 0.0}
     try:
         with failures_as("model_error"):
             rates = measure(case, num_classes, device)

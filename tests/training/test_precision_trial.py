@@ -48,7 +48,7 @@ def trials(monkeypatch: pytest.MonkeyPatch) -> list[Case]:
 def test_the_faster_type_is_chosen_once_per_folder(trials: list[Case], tmp_path: Path) -> None:
     for _ in range(2):
         assert choose_precisions(request(), "cpu", tmp_path, Progress()) == {"resnet10t": "bf16"}
-    assert trials == [Case("resnet10t", 8, 8, "cpu")]
+    assert trials == [Case("resnet10t", 8, 8)]
     (stored,) = (tmp_path / "precision").iterdir()
     assert json.loads(stored.read_text())["images_per_s"] == RATES
 
@@ -89,12 +89,25 @@ def test_a_stored_choice_is_read_without_writing(
     assert choose_precisions(request(), "cpu", tmp_path, Progress()) == {"resnet10t": "bf16"}
 
 
-def test_hardware_without_bfloat16_is_not_tried(
+@pytest.mark.parametrize("first_has_bfloat16", [True, False])
+def test_a_folder_keeps_its_choice_on_other_hardware(
+    trials: list[Case], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first_has_bfloat16: bool
+) -> None:
+    """Otherwise the same command trains all networks again on another machine, in another type."""
+    for has_it in (first_has_bfloat16, not first_has_bfloat16):
+        monkeypatch.setattr(precision_trial, "has_bfloat16", lambda device, has_it=has_it: has_it)
+        chosen = choose_precisions(request(), "cpu", tmp_path, Progress())
+        assert chosen == {"resnet10t": "bf16" if first_has_bfloat16 else "fp32"}
+    assert len(trials) == first_has_bfloat16
+
+
+def test_a_folder_keeps_its_choice_on_another_device(
     trials: list[Case], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(precision_trial, "has_bfloat16", lambda device: False)
-    assert choose_precisions(request(), "cpu", tmp_path, Progress()) == {}
-    assert not trials
+    for device in ("cuda", "cpu"):
+        monkeypatch.setattr(precision_trial, "choose_device", lambda name: torch.device(name))
+        assert choose_precisions(request(), device, tmp_path, Progress()) == {"resnet10t": "bf16"}
+    assert len(trials) == 1
 
 
 def test_a_model_that_cannot_be_built_is_left_to_its_training(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -106,7 +119,7 @@ def test_a_model_that_cannot_be_built_is_left_to_its_training(monkeypatch: pytes
 def test_a_trial_measures_both_types_and_leaves_the_generator() -> None:
     torch.manual_seed(0)
     state = torch.get_rng_state()
-    rates = measure(Case("resnet10t", 8, 4, "cpu"), 3, torch.device("cpu"))
+    rates = measure(Case("resnet10t", 8, 4), 3, torch.device("cpu"))
     assert set(rates) == {"fp32", "bf16"}
     assert all(rate > 0 for rate in rates.values())
     assert torch.equal(torch.get_rng_state(), state)
