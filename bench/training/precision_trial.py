@@ -28,6 +28,7 @@ from bench.runtime.claims import CLAIMS
 from bench.runtime.environment import choose_device, has_bfloat16
 from bench.runtime.files import check_writable, write_atomic
 from bench.runtime.input_files import exists, read_input
+from bench.runtime.interrupt import Stopped, stop_requested
 from bench.runtime.progress import Progress
 from bench.runtime.torch_state import harness_torch_state, own_generators
 from bench.training.train import forward
@@ -71,19 +72,24 @@ def _choose(
     path = results / FOLDER / f"{short_id(case)}.json"
     if exists(path):  # without a claim, so that a folder can be read without write permission
         return _read(path, case)
+    if stop_requested():  # such as the end of the time budget: nothing will be trained
+        return "fp32"
     if not store:
         rates = _tried(case, num_classes, device, progress)
         return "fp32" if rates is None else _fastest(rates)
     check_writable(results)
-    # Another process may be trying the same case: its choice is used.
-    with CLAIMS.wait_for(results / "claims", f"precision-{path.stem}"):
-        if not exists(path):
-            rates = _tried(case, num_classes, device, progress)
-            if rates is None:
-                return "fp32"
-            content = sealed({"precision": _fastest(rates), "images_per_s": rates, "device": device.type, **vars(case)})
-            write_atomic(path, json.dumps(content, indent=1).encode())
-        return _read(path, case)
+    try:
+        # Another process may be trying the same case: its choice is used.
+        with CLAIMS.wait_for(results / "claims", f"precision-{path.stem}"):
+            if not exists(path):
+                rates = _tried(case, num_classes, device, progress)
+                if rates is None:
+                    return "fp32"
+                content = {"precision": _fastest(rates), "images_per_s": rates, "device": device.type, **vars(case)}
+                write_atomic(path, json.dumps(sealed(content), indent=1).encode())
+            return _read(path, case)
+    except Stopped:  # while it waited
+        return "fp32"
 
 
 def _tried(case: Case, num_classes: int, device: torch.device, progress: Progress) -> Mapping[Precision, float] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,24 @@ def test_only_long_trainings_are_tried(trials: list[Case], tmp_path: Path) -> No
     assert planned(10, "fp32") == "fp32"
     assert planned(800, recipe="paper-svhn") == "fp32"  # as the authors
     assert len(trials) == 1
+
+
+def test_no_trial_begins_after_the_time_budget(
+    trials: list[Case], bench: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The budget begins before the plan, whose trials may take longer."""
+
+    def slow(case: Case, *_: object) -> dict[str, float]:
+        trials.append(case)
+        time.sleep(1.1)
+        return RATES
+
+    monkeypatch.setattr(precision_trial, "measure", slow)
+    options = ("--epochs", "10", "--attacks", "none", "--time-budget", "1s", "--results", tmp_path / "out")
+    outcome = bench("run", "--models", "resnet10t,resnet18", *options)
+    assert (outcome.code, "stopped by the time budget of 1s" in outcome.err) == (0, True)
+    assert [case.model for case in trials] == ["resnet10t"]
+    assert len([*(tmp_path / "out/precision").iterdir()]) == 1
 
 
 def test_a_dry_run_writes_no_choice(trials: list[Case], bench: Callable[..., Any], tmp_path: Path) -> None:
