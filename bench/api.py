@@ -42,6 +42,7 @@ from bench.results.results_csv import all_audits, current_cells, results_table
 from bench.results.store import Store
 from bench.runtime.config_file import EVALUATE_FILE, write_config
 from bench.runtime.files import check_writable
+from bench.runtime.interrupt import time_budget
 from bench.runtime.plugin import load_plugins
 from bench.runtime.progress import Progress
 from bench.runtime.torch_state import harness_torch_state
@@ -82,8 +83,9 @@ def run(
     if config is not None and options:
         raise BenchError(f"config= and {next(iter(options))}= are both given; give only one of them.")
     run_config: RunConfig = config or from_options(RunConfig, options)
-    job = Job.of(run_config)
-    summary = job.execute(progress)
+    with time_budget(run_config.time_budget):
+        job = Job.of(run_config)
+        summary = job.execute(progress)
     write_tables(job.store, run_config)
     stored = [(job.store.read_run(plan.train.run_id), plan.cells) for plan in job.plan]
     rows = _rows([(record, cells) for record, cells in stored if record is not None], job.store)

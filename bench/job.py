@@ -42,10 +42,10 @@ class Job:
     store: Store
 
     @classmethod
-    def of(cls, config: RunConfig) -> Job:
+    def of(cls, config: RunConfig, *, dry_run: bool = False) -> Job:
         """Load the plug-ins and make the plan of the run. Models of stored runs are not looked up in timm.
 
-        Raises BenchError for bad input.
+        A plan for a dry run writes no file. Raises BenchError for bad input.
         """
         if not config.models:
             raise BenchError("no model given; name at least one, for example --models resnet18.")
@@ -55,9 +55,9 @@ class Job:
         request, dataset = make_request(config, known_models={run.model for run in stored})
         check_reference(config.against, {*request.variants, *(run.variant for run in stored)})
         if config.train_precision == "auto" and not config.recipe.startswith(PAPER):  # published: float32
-            request = _with_chosen_precisions(request, dataset, config)
+            request = _with_chosen_precisions(request, dataset, config, store=not dry_run)
         if config.train_budget is not None:
-            request = _with_fitted_epochs(request, dataset, config, duration(config.train_budget))
+            request = _with_fitted_epochs(request, dataset, config, duration(config.train_budget), store=not dry_run)
         return cls(config=config, request=request, plan=make_plan(request), dataset=dataset, store=store)
 
     @cached_property
@@ -109,7 +109,7 @@ class Job:
         return RunContext.of(self.config, self.dataset, eps_texts=self.request.eps_texts, progress=progress)
 
 
-def _with_chosen_precisions(request: Request, dataset: Dataset, config: RunConfig) -> Request:
+def _with_chosen_precisions(request: Request, dataset: Dataset, config: RunConfig, *, store: bool) -> Request:
     """Choose the floating-point type of the trainings of each model. Imports torch for long trainings."""
     n_train = request.data.train_limit or len(dataset.train)
     if request.recipe.epochs * n_train < FEWEST_STEPS * request.recipe.batch_size:
@@ -117,14 +117,16 @@ def _with_chosen_precisions(request: Request, dataset: Dataset, config: RunConfi
     from bench.runtime.progress import choose_progress
     from bench.training.precision_trial import choose_precisions
 
-    chosen = choose_precisions(request, config.device, config.results, choose_progress())
+    chosen = choose_precisions(request, config.device, config.results, choose_progress(), store=store)
     return dataclasses.replace(request, precisions=chosen)
 
 
-def _with_fitted_epochs(request: Request, dataset: Dataset, config: RunConfig, budget_s: float) -> Request:
+def _with_fitted_epochs(
+    request: Request, dataset: Dataset, config: RunConfig, budget_s: float, *, store: bool
+) -> Request:
     """Fit the number of epochs of each model to a time per training. Imports torch."""
     from bench.context import RunContext
     from bench.training.epoch_trial import fit_epochs
 
     context = RunContext.of(config, dataset, eps_texts=request.eps_texts)
-    return dataclasses.replace(request, epochs=fit_epochs(request, budget_s, context))
+    return dataclasses.replace(request, epochs=fit_epochs(request, budget_s, context, store=store))

@@ -54,17 +54,19 @@ class VariantRegistry(Registry[VariantEntry]):
     def get(self, name: str) -> VariantEntry:
         """Return the entry ``name``, or the combination of its parts.
 
-        Raises BenchError for an unknown name, for parts that set one field to different values, and for a combination
-        that equals one of its parts.
+        Raises BenchError for an unknown name, for parts that set one field to different values, and for a part that
+        adds nothing to the others.
         """
         parts = _parts(name)
         if len(parts) == 1:
             return super().get(name)
         entries = {part: super(VariantRegistry, self).get(part) for part in parts}
         spec = _merged(name, {part: entry.spec for part, entry in entries.items()})
-        for part, entry in entries.items():
-            if entry.spec == spec:
-                raise BenchError(f"variant {name!r} is the same as {part!r}; write {part!r}.")
+        for part in parts:
+            others = {other: entry.spec for other, entry in entries.items() if other != part}
+            if _merged(name, others) == spec:  # it would be trained twice, under two names
+                same = JOINED_BY.join(others)
+                raise BenchError(f"variant {name!r} is the same as {same!r}; write {same!r}.")
         return VariantEntry(
             summary="; ".join(f"{part}: {entry.summary}" for part, entry in entries.items()),
             source="; ".join(dict.fromkeys(entry.source for entry in entries.values())),

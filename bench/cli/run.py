@@ -19,7 +19,7 @@ from bench.job import Job
 from bench.leaderboard.write_tables import Tables, write_tables
 from bench.planning.resume import RunSummary
 from bench.runtime.console import say
-from bench.runtime.interrupt import deferred_signals
+from bench.runtime.interrupt import deferred_signals, time_budget
 
 
 @cli.command(
@@ -36,14 +36,19 @@ from bench.runtime.interrupt import deferred_signals
 def run_command(*, dry_run: bool, as_json: bool, **options: Any) -> int:
     """Train every model × variant × seed, attack it, and write the leaderboard."""
     config: RunConfig = pop_config(RunConfig, options)
-    job = Job.of(config)
     if dry_run:
         from bench.cli.dry_run import print_plan
 
-        return print_plan(job, as_json=as_json)
+        return print_plan(Job.of(config, dry_run=True), as_json=as_json)
+    with time_budget(config.time_budget):  # also of the trials of precisions, which the plan depends on
+        return _execute(Job.of(config), as_json=as_json)
+
+
+def _execute(job: Job, *, as_json: bool) -> int:
+    """Execute the job, print its tables, and return the exit code."""
     with deferred_signals():  # also while the tables are written: they are promised after a signal
         summary = job.execute()
-        tables = write_tables(job.store, config)
+        tables = write_tables(job.store, job.config)
         print_tables(tables, summary, _done(summary, job.cells), as_json=as_json)
         return exit_code(summary)
 

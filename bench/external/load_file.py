@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from bench.config import NetworkConfig
 from bench.context import RunContext
-from bench.core.errors import BenchError
+from bench.core.errors import BenchError, CellFailure
 from bench.core.limits import CHECKPOINT, WEIGHTS
 from bench.core.names import as_text
 from bench.core.number_text import is_whole
@@ -40,6 +40,7 @@ from bench.models.checkpoint_facts import Facts
 from bench.models.file_kinds import kind_of
 from bench.models.input_size import Stem
 from bench.models.sources import call_factory, load_module
+from bench.models.storable import storable
 from bench.models.weights import read_checkpoint
 from bench.runtime.files import file_sha
 from bench.runtime.input_files import exists, read_input
@@ -157,7 +158,10 @@ def _read(requested: NetworkConfig, size: int, applied: Fitting | None) -> _Read
         )
     checkpoint = read_checkpoint(path)
     built = build_network(requested.model, checkpoint.state, image_size=size, stem=requested.stem)
-    content = dump_safetensors({name: value.contiguous() for name, value in built.module.state_dict().items()})
+    try:
+        content = dump_safetensors(storable(built.module.state_dict()))
+    except CellFailure as failure:
+        raise BenchError(f"checkpoint {path} cannot be evaluated: {failure.message}") from failure
     config = _config(requested)
     declared = config_notes(config, built.input_size, applied) if config is not None else ()
     notes = (*checkpoint.notes, *built.notes, *declared)

@@ -300,5 +300,5 @@ def _recipe(recipe: Recipe, config: RunConfig) -> Recipe:
         lr=config.lr or recipe.lr,
         batch_size=config.train_batch_size or recipe.batch_size,
         precision=recipe.precision if config.train_precision == "auto" else config.train_precision,
-        ema=recipe.ema if config.ema is None else config.ema,
+        ema=recipe.ema if config.ema is None else config.ema + 0.0,  # 0.0 for -0.0, which would have another id
     )

@@ -12,13 +12,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.core.errors import BenchError
+from bench.core.limits import RECORD
 from bench.core.records import EvalRecord, RunRecord
 from bench.core.sources import STORED_AS
 from bench.data.corrupted.arrays import MANIFEST, entries, raw_manifest
-from bench.results.store import Store
+from bench.results.record_files import parse_sealed
+from bench.results.store import TRIAL_FOLDERS, Store
 from bench.results.table_hashes import HASHES, WRITTEN_AGAIN, has_hashes, table_problems, tables_in
 from bench.runtime.files import file_sha
 from bench.runtime.input_files import entries as entries_of
+from bench.runtime.input_files import read_input
 
 
 @dataclass
@@ -68,8 +71,18 @@ def check_files(store: Store, tell: Callable[[str], None] = lambda line: None) -
     for folder in sets:
         tell(folder.name)
         _check_set(report, folder)
+    _check_choices(report, store)
     _check_tables(report, store)
     return report
+
+
+def _check_choices(report: FileReport, store: Store) -> None:
+    """Check the seals of the outcomes of trials, see :mod:`bench.training.stored_trial`."""
+    for path in (path for folder in TRIAL_FOLDERS for path in entries_of(store.root / folder)):
+        if path.suffix == ".json":
+            report.n_files += 1
+            with report.reporting():
+                parse_sealed(read_input(path, RECORD), where=str(path))
 
 
 def _check_tables(report: FileReport, store: Store) -> None:

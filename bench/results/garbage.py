@@ -9,7 +9,7 @@ from typing import Any
 from bench.core.errors import BenchError
 from bench.core.records import EvalRecord
 from bench.data.corrupted.arrays import MANIFEST, raw_entries, raw_manifest
-from bench.results.store import Store
+from bench.results.store import TRIAL_FOLDERS, Store
 from bench.results.unused_files import KNOWN_FILES, REMOVED, Inventory, files_below, in_use, sort_run
 from bench.runtime.input_files import entries
 
@@ -53,7 +53,11 @@ def _sort_root(found: Inventory, root: Path) -> None:
         elif path.name == "claims" and path.is_dir() and not path.is_symlink():
             for file in files_below(path):
                 found.add_other(file)
-        elif path.name not in ("runs", "corrupted", "precision", *KNOWN_FILES):
+        elif path.name in TRIAL_FOLDERS and path.is_dir() and not path.is_symlink():
+            for file in files_below(path):
+                if file.parent != path or file.suffix != ".json":  # outcomes of bench.training.stored_trial
+                    found.add_other(file)
+        elif path.name not in ("runs", "corrupted", *TRIAL_FOLDERS, *KNOWN_FILES):
             found.add_other(path)
 
 

@@ -11,6 +11,7 @@ runs/<run_id>/cells/<cell_id>.samples.csv  per-image outcomes
 runs/<run_id>/cells/<cell_id>.adversarials.safetensors  misclassified adversarial images, if requested
 runs/<run_id>/cells/<cell_id>.journal, .search  state of a running cell, see bench.evaluation.journal
 runs/<run_id>/claims/*.claim               work in progress, see bench.runtime.claims
+precision/<case>.json, epochs/<case>.json  outcomes of trials, see bench.training.stored_trial
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from bench.results.record_counts import counts_problem, outcomes_problem
 from bench.results.record_files import R, check_identity, dump_record, parse_sealed, record_of
 from bench.runtime.files import file_sha, write_atomic, write_set
 from bench.runtime.input_files import entries, exists, read_input
+
+TRIAL_FOLDERS = ("precision", "epochs")
 
 
 class Store:

@@ -108,8 +108,11 @@ def _request_stop(number: int, frame: FrameType | None) -> None:
 
 @contextmanager
 def time_budget(text: str | None) -> Iterator[None]:
-    """Request a stop of this thread when the time budget ``text``, such as 90m, is over. None is no budget."""
-    if text is None:
+    """Request a stop of this thread when the time budget ``text``, such as 90m, is over. None is no budget.
+
+    Inside of another budget, the outer one counts.
+    """
+    if text is None or _BUDGET.deadline is not None:
         yield
         return
     _BUDGET.deadline, _BUDGET.text = time.monotonic() + duration(text), text

@@ -19,6 +19,7 @@ from bench.data.tensors import Images
 from bench.models.backbones import Layout
 from bench.models.build import BuiltModel, build_classifier
 from bench.models.objective import Objective
+from bench.models.storable import storable
 from bench.models.variants import has_collapse_penalty
 from bench.results.collapse_status import LEAST_ACCURACY
 from bench.results.results_csv import normalization
@@ -93,10 +94,10 @@ def train_run(spec: TrainSpec, context: RunContext) -> tuple[RunRecord, BuiltMod
     try:
         with failures_as("model_error"):
             _train(spec, images, context, outcome)
+            weights = None if outcome.built is None else _weights(outcome.built)
     except CellFailure as error:
-        outcome.failure = error
+        outcome.failure, weights = error, None
     built = outcome.built if outcome.failure is None else None
-    weights = _weights(built) if built is not None else None
     record = _record(spec, context, outcome, weights, n_train=len(images), elapsed=time.perf_counter() - start)
     context.store.write_run(record, weights)
     if (
@@ -120,6 +121,7 @@ class _Outcome:
 def _train(spec: TrainSpec, images: Images, context: RunContext, outcome: _Outcome) -> None:
     """Build and train the model, and store the results in ``outcome``. A saved training is resumed."""
     built = outcome.built = build_run(spec, context)
+    storable(built.classifier.state_dict())  # fails before the training, not after it
     facts = training_facts(spec, count=len(images), latent_dim=built.latent_dim)
     objective = Objective(spec.variant_spec, facts, latent_dim=built.latent_dim)
     state = begin(built.classifier, spec, objective)
@@ -183,7 +185,7 @@ class _Saver:
 
 
 def _weights(built: BuiltModel) -> bytes:
-    return dump_weights({name: tensor.contiguous() for name, tensor in built.classifier.state_dict().items()})
+    return dump_weights(storable(built.classifier.state_dict()))
 
 
 def _record(

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench.context import RunContext
+from bench.context import RunContext, failures_as
 from bench.core.errors import BenchError, CellFailure
 from bench.core.specs import ModelSpec, Recipe, TrainSpec, VariantSpec, short_id
 from bench.models.objective import Objective
@@ -28,7 +28,6 @@ from bench.training.stored_trial import stored_trial
 from bench.training.train import begin, steps_per_epoch, train, training_facts
 from bench.training.training_state import TrainingState
 
-FOLDER = "epochs"  # of the results folder
 SHARE = 0.9  # of the budget that the steps may take: the rest is for saving states and for slower minutes
 WARM_UP, FEWEST_STEPS, MOST_STEPS = 2, 3, 20  # steps that are not timed, and the numbers of timed ones
 ENOUGH_S = 3.0  # seconds of timed steps after which a trial ends
@@ -43,8 +42,6 @@ class Case:
     recipe: Recipe
     data_sha: str
     n_train: int
-    device: str
-    threads: int | None
     budget_s: float
 
 
@@ -52,15 +49,16 @@ class _Enough(Exception):
     """Enough steps are timed."""
 
 
-def fit_epochs(request: Request, budget_s: float, context: RunContext) -> Mapping[str, int]:
+def fit_epochs(request: Request, budget_s: float, context: RunContext, *, store: bool = True) -> Mapping[str, int]:
     """Return the number of epochs that fit into ``budget_s`` seconds per training, by name of the model.
 
-    It is at least 1 and at most that of the recipe. Raises BenchError for a damaged file in the results folder.
+    It is at least 1 and at most that of the recipe. Without ``store``, the choice is not written. Raises BenchError for
+    a damaged file in the results folder.
     """
-    return {model.name: _fit(model, request, budget_s, context) for model in request.models}
+    return {model.name: _fit(model, request, budget_s, context, store=store) for model in request.models}
 
 
-def _fit(model: ModelSpec, request: Request, budget_s: float, context: RunContext) -> int:
+def _fit(model: ModelSpec, request: Request, budget_s: float, context: RunContext, *, store: bool) -> int:
     recipe, variants = recipe_of(request, model), tuple(request.variants.items())
     n_train = request.data.train_limit or len(context.dataset.train)
     case = Case(
@@ -69,19 +67,21 @@ def _fit(model: ModelSpec, request: Request, budget_s: float, context: RunContex
         recipe=recipe,
         data_sha=request.data.train_sha,
         n_train=n_train,
-        device=context.device.type,
-        threads=context.config.threads,
         budget_s=budget_s,
     )
     specs = [
         TrainSpec(data=request.data, model=model, variant=name, variant_spec=spec, recipe=recipe, seed=request.seeds[0])
         for name, spec in variants
     ]
-    path: Path = context.store.root / FOLDER / f"{short_id(case)}.json"
-    outcome = stored_trial(path, context.store.root, partial(_try, specs, n_train, budget_s, context))
+    key, root = short_id(case), context.store.root
+    path = root / "epochs" / f"{key}.json"
+    trial = partial(_try, specs, n_train, budget_s, context)
+    outcome = stored_trial(path, root, {"case": key}, trial, store=store)
     if outcome is None:
         return recipe.epochs
-    epochs: int = outcome["epochs"]
+    epochs = outcome["epochs"]
+    if type(epochs) is not int or not 1 <= epochs <= recipe.epochs:
+        raise BenchError(f"{path} is no choice of epochs for {model.name}; delete it to repeat the trial.")
     return epochs
 
 
@@ -127,15 +127,14 @@ def _seconds_per_step(spec: TrainSpec, context: RunContext) -> float | None:
             raise _Enough
 
     try:
-        built = build_run(spec, context)
-        facts = training_facts(spec, count=len(images), latent_dim=built.latent_dim)
-        objective = Objective(spec.variant_spec, facts, latent_dim=built.latent_dim)
-        state = begin(built.classifier, spec, objective)
-        train(
-            built.classifier, images, spec, objective, context.device, Progress(), state=state, after_batch=after_batch
-        )
-    except _Enough:
-        pass
-    except (BenchError, CellFailure, RuntimeError):  # the training fails for the same reason, and reports it
+        with failures_as("model_error"), suppress(_Enough):
+            built = build_run(spec, context)
+            facts = training_facts(spec, count=len(images), latent_dim=built.latent_dim)
+            objective = Objective(spec.variant_spec, facts, latent_dim=built.latent_dim)
+            state, device = begin(built.classifier, spec, objective), context.device
+            train(
+                built.classifier, images, spec, objective, device, Progress(), state=state, after_batch=after_batch
+            )  # fmt: skip
+    except (BenchError, CellFailure):  # the training fails for the same reason, and reports it
         return None
     return median(times[WARM_UP:] or times) if times else None

@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from bench.core.errors import BenchError
+from bench.context import failures_as
+from bench.core.errors import BenchError, CellFailure
 from bench.core.specs import ModelSpec, Precision, VariantSpec, short_id
 from bench.models.build import build_classifier
 from bench.planning.plan import Request
@@ -27,7 +28,6 @@ from bench.runtime.torch_state import harness_torch_state, own_generators
 from bench.training.stored_trial import stored_trial
 from bench.training.train import forward
 
-FOLDER = "precision"  # of the results folder
 LARGEST_BATCH = 64
 ENOUGH_S = 3.0  # seconds after which the trial of a type ends
 CHOICES: tuple[Precision, ...] = ("fp32", "bf16")
@@ -35,49 +35,63 @@ CHOICES: tuple[Precision, ...] = ("fp32", "bf16")
 
 @dataclass(frozen=True)
 class Case:
-    """The properties that a trial depends on."""
+    """The properties by which a choice is found. The device is none: a folder may be continued on another machine."""
 
     model: str
     image_size: int
     batch_size: int
-    device: str
     code_sha: str = ""  # content hash of the plug-ins, for a model that a plug-in registered
 
 
-def choose_precisions(request: Request, device_name: str, results: Path, progress: Progress) -> Mapping[str, Precision]:
+def choose_precisions(
+    request: Request, device_name: str, results: Path, progress: Progress, *, store: bool = True
+) -> Mapping[str, Precision]:
     """Return the floating-point type of the trainings of each model of ``request``, by name.
 
-    float32 for hardware without bfloat16, and for models that cannot be built. Otherwise the type that is stored in the
-    folder ``results``, or that a trial shows to be faster. Raises BenchError for a damaged file.
+    The type that is stored in the folder ``results``, also by a machine with another device. Otherwise float32 for
+    hardware without bfloat16 and for models that cannot be built, or the type that a trial shows to be faster. Without
+    ``store``, the choice is not written. Raises BenchError for a damaged file.
     """
-    device = choose_device(device_name)
-    if not has_bfloat16(device):
-        return {}
-    return {model.name: _choose(model, request, device, results, progress) for model in request.models}
+    device, classes = choose_device(device_name), request.data.num_classes
+    cases = {
+        model.name: Case(model.name, request.data.image_size, request.recipe.batch_size, model.code_sha)
+        for model in request.models
+    }
+    return {name: _choose(case, classes, device, results, progress, store=store) for name, case in cases.items()}
 
 
-def _choose(model: ModelSpec, request: Request, device: torch.device, results: Path, progress: Progress) -> Precision:
-    case = Case(model.name, request.data.image_size, request.recipe.batch_size, device.type, model.code_sha)
-    path = results / FOLDER / f"{short_id(case)}.json"
-    outcome = stored_trial(path, results, partial(_try, case, request.data.num_classes, device, progress))
+def _choose(
+    case: Case, num_classes: int, device: torch.device, results: Path, progress: Progress, *, store: bool
+) -> Precision:
+    path = results / "precision" / f"{short_id(case)}.json"
+    trial = partial(_try, case, num_classes, device, progress)
+    outcome = stored_trial(path, results, vars(case), trial, store=store)
     if outcome is None:
         return "fp32"
+    if outcome["precision"] not in CHOICES:
+        raise BenchError(f"{path} is no choice of a precision for {case.model}; delete it to repeat the trial.")
     precision: Precision = outcome["precision"]
     return precision
 
 
 def _try(case: Case, num_classes: int, device: torch.device, progress: Progress) -> dict[str, Any] | None:
-    """Return the faster type with the rates of both, or None for a model that cannot be built."""
-    try:
-        rates = measure(case, num_classes, device)
-    except BenchError:  # the training fails for the same reason, and reports it
-        return None
-    except RuntimeError as error:  # such as a lack of memory, which may be over when the command is repeated
-        progress.line(f"{case.model}: training in fp32, because the trial of precisions failed: {error}")
-        rates = {"fp32": 0.0}
-    else:
-        progress.line(f"{case.model}: images/s in a trial: {_shown(rates)}")
-    return {"precision": max(rates, key=lambda name: rates[name]), "images_per_s": rates, **vars(case)}
+    """Return the faster type and the images per second of each type; None if the model cannot be built.
+
+    float32 has 0.0, and bfloat16 is missing, if the hardware has no bfloat16 or if the trial fails.
+    """
+    rates: Mapping[Precision, float] = {"fp32": 0.0}
+    if has_bfloat16(device):
+        try:
+            with failures_as("model_error"):
+                rates = measure(case, num_classes, device)
+        except BenchError:  # the training fails for the same reason, and reports it
+            return None
+        except CellFailure as error:  # such as a lack of memory, which may be over when the command is repeated
+            why = f"{error.reason}: {error.message}"
+            progress.line(f"{case.model}: training in fp32, because the trial of precisions failed: {why}")
+        else:
+            progress.line(f"{case.model}: images/s in a trial: {_shown(rates)}")
+    return {"precision": max(rates, key=lambda name: rates[name]), "images_per_s": rates, "device": device.type}
 
 
 def _shown(rates: Mapping[Precision, float]) -> str:

@@ -15,6 +15,7 @@ from bench.core.errors import BenchError, CellFailure
 from bench.core.records import EpochRecord
 from bench.core.seeds import derive_seed
 from bench.models.schedules import GammaState
+from bench.models.storable import storable
 from bench.runtime.files import FACTS, read_facts
 from bench.training.averaging import WeightAverage
 
@@ -74,7 +75,8 @@ def dump_state(state: TrainingState) -> bytes:
     """Serialise the state as safetensors: weights, moments of the optimiser and buffers. The header has the rest.
 
     The states of torch's generators are those at the time of the call. Waits for the device. Raises
-    CellFailure("nan_loss") if a loss of the epoch is not finite.
+    CellFailure("nan_loss") if a loss of the epoch is not finite, and CellFailure("model_error") if the state cannot be
+    stored.
     """
     header = {
         "elapsed_s": state.elapsed_s,
@@ -83,7 +85,7 @@ def dump_state(state: TrainingState) -> bytes:
         "history": [asdict(record) for record in state.history],
         "epoch": {"epoch": state.epoch.epoch, "n_images": state.epoch.n_images},
     }
-    return save({k: v.contiguous() for k, v in _tensors(state).items()}, {FACTS: json.dumps(header)})
+    return save(storable(_tensors(state)), {FACTS: json.dumps(header)})
 
 
 def restore_state(state: TrainingState, content: bytes) -> None:

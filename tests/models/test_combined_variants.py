@@ -42,6 +42,14 @@ def test_the_order_of_the_parts_does_not_matter() -> None:
     assert list(request.variants) == ["lpc+pgd_at"]
 
 
+def test_a_negative_zero_is_zero() -> None:
+    """Otherwise the same training would have two ids."""
+    plans = [
+        make_plan(make_request(RunConfig(models=["resnet10t"], variants=["pgd_at"], ema=ema))[0]) for ema in (0.0, -0.0)
+    ]
+    assert plans[0][0].train.run_id == plans[1][0].train.run_id
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
@@ -53,6 +61,8 @@ def test_the_order_of_the_parts_does_not_matter() -> None:
         ),
         ("baseline+lpc", r"the same as 'lpc'; write 'lpc'"),
         ("pgd_at+trades", r"the same as 'trades'"),
+        ("baseline+lpc+pgd_at", r"the same as 'lpc\+pgd_at'; write 'lpc\+pgd_at'"),
+        ("awp+lpc+pgd_at", r"the same as 'awp\+lpc'"),
         ("lpc+lpc", "twice"),
         ("lpc+", "empty part"),
         ("lpc+pdg_at", "unknown variant 'pdg_at'; did you mean 'pgd_at'"),

@@ -13,6 +13,7 @@ import pytest
 from records import audit_record, cell_record, run_record, samples_of
 
 from bench.core.records import RunRecord
+from bench.core.seals import sealed
 from bench.results.check_files import check_files
 from bench.results.store import Store
 
@@ -53,6 +54,16 @@ def test_a_sound_folder_has_no_problem(store: Store) -> None:
     assert (report.problems, report.n_runs, report.n_cells) == ([], 2, 6)
     assert report.n_files == 2 * (1 + 1 + 3 + 3 + 1 + 1) + 1, "run, weights, cells, outcomes, images, audit; corrupted"
     assert len(told) == 3
+
+
+def test_a_damaged_choice_of_a_precision_is_a_problem(store: Store) -> None:
+    choice = store.root / "precision/abc.json"
+    choice.parent.mkdir()
+    choice.write_text(json.dumps(sealed({"precision": "fp32"})))
+    assert check_files(store).problems == []
+    choice.write_text(choice.read_text().replace("fp32", "bf16"))
+    (problem,) = check_files(store).problems
+    assert "precision/abc.json is damaged" in problem
 
 
 def damaged(path: Path) -> None:

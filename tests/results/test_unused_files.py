@@ -49,6 +49,7 @@ def test_nothing_of_a_complete_folder_is_unused(store: Store) -> None:
         (".writable", "temporary file"),
         ("runs/.abc.tmp", "temporary file"),
         ("corrupted/.abc.tmp", "temporary file"),
+        ("precision/.abc.json.tmp", "temporary file"),
         ("claims/force.0.claim", "claim of a process that has ended"),
         (".removed-abc-1/cells/a.json", "rest of a run that was removed"),
         ("{run}/.run.json.abc.tmp", "temporary file"),
@@ -78,6 +79,7 @@ def test_an_unneeded_file_is_listed_and_deleted(store: Store, name: str, reason:
     "name",
     [
         "notes.txt",
+        "precision/notes.txt",
         "runs/notes.txt",
         "{run}/notes.txt",
         "{run}/cells/notes.txt",

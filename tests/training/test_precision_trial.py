@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import torch
 
 from bench.config import RunConfig
 from bench.core.errors import BenchError
+from bench.core.seals import sealed
 from bench.core.specs import DataSpec, ModelSpec, Recipe
 from bench.job import Job
 from bench.planning.plan import Request
@@ -46,7 +49,7 @@ def trials(monkeypatch: pytest.MonkeyPatch) -> list[Case]:
 def test_the_faster_type_is_chosen_once_per_folder(trials: list[Case], tmp_path: Path) -> None:
     for _ in range(2):
         assert choose_precisions(request(), "cpu", tmp_path, Progress()) == {"resnet10t": "bf16"}
-    assert trials == [Case("resnet10t", 8, 8, "cpu")]
+    assert trials == [Case("resnet10t", 8, 8)]
     (stored,) = (tmp_path / "precision").iterdir()
     assert json.loads(stored.read_text())["images_per_s"] == RATES
 
@@ -59,12 +62,53 @@ def test_an_edited_choice_is_refused(trials: list[Case], tmp_path: Path) -> None
         choose_precisions(request(), "cpu", tmp_path, Progress())
 
 
-def test_hardware_without_bfloat16_is_not_tried(
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"precision": "bf16"}'])
+def test_a_damaged_choice_is_one_sentence(trials: list[Case], tmp_path: Path, content: str) -> None:
+    choose_precisions(request(), "cpu", tmp_path, Progress())
+    (stored,) = (tmp_path / "precision").iterdir()
+    stored.write_text(content)
+    with pytest.raises(BenchError, match="damaged"):
+        choose_precisions(request(), "cpu", tmp_path, Progress())
+
+
+@pytest.mark.parametrize("change", [{"model": "resnet50"}, {"precision": "fp16"}, {"precision": ["fp32"]}])
+def test_the_choice_of_another_training_is_refused(
+    trials: list[Case], tmp_path: Path, change: dict[str, object]
+) -> None:
+    choose_precisions(request(), "cpu", tmp_path, Progress())
+    (stored,) = (tmp_path / "precision").iterdir()
+    stored.write_text(json.dumps(sealed({**json.loads(stored.read_text()), **change})))
+    with pytest.raises(BenchError, match="no choice of a precision for resnet10t|outcome of another trial"):
+        choose_precisions(request(), "cpu", tmp_path, Progress())
+
+
+def test_a_stored_choice_is_read_without_writing(
     trials: list[Case], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(precision_trial, "has_bfloat16", lambda device: False)
-    assert choose_precisions(request(), "cpu", tmp_path, Progress()) == {}
-    assert not trials
+    choose_precisions(request(), "cpu", tmp_path, Progress())
+    monkeypatch.setattr(stored_trial, "CLAIMS", None)
+    assert choose_precisions(request(), "cpu", tmp_path, Progress()) == {"resnet10t": "bf16"}
+
+
+@pytest.mark.parametrize("first_has_bfloat16", [True, False])
+def test_a_folder_keeps_its_choice_on_other_hardware(
+    trials: list[Case], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first_has_bfloat16: bool
+) -> None:
+    """Otherwise the same command trains all networks again on another machine, in another type."""
+    for has_it in (first_has_bfloat16, not first_has_bfloat16):
+        monkeypatch.setattr(precision_trial, "has_bfloat16", lambda device, has_it=has_it: has_it)
+        chosen = choose_precisions(request(), "cpu", tmp_path, Progress())
+        assert chosen == {"resnet10t": "bf16" if first_has_bfloat16 else "fp32"}
+    assert len(trials) == first_has_bfloat16
+
+
+def test_a_folder_keeps_its_choice_on_another_device(
+    trials: list[Case], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for device in ("cuda", "cpu"):
+        monkeypatch.setattr(precision_trial, "choose_device", lambda name: torch.device(name))
+        assert choose_precisions(request(), device, tmp_path, Progress()) == {"resnet10t": "bf16"}
+    assert len(trials) == 1
 
 
 def test_a_model_that_cannot_be_built_is_left_to_its_training(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -76,7 +120,7 @@ def test_a_model_that_cannot_be_built_is_left_to_its_training(monkeypatch: pytes
 def test_a_trial_measures_both_types_and_leaves_the_generator() -> None:
     torch.manual_seed(0)
     state = torch.get_rng_state()
-    rates = measure(Case("resnet10t", 8, 4, "cpu"), 3, torch.device("cpu"))
+    rates = measure(Case("resnet10t", 8, 4), 3, torch.device("cpu"))
     assert set(rates) == {"fp32", "bf16"}
     assert all(rate > 0 for rate in rates.values())
     assert torch.equal(torch.get_rng_state(), state)
@@ -100,11 +144,39 @@ def test_only_long_trainings_are_tried(trials: list[Case], tmp_path: Path) -> No
     assert len(trials) == 1
 
 
-def test_a_trial_that_fails_is_not_repeated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_no_trial_begins_after_the_time_budget(
+    trials: list[Case], bench: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The budget begins before the plan, whose trials may take longer."""
+
+    def slow(case: Case, *_: object) -> dict[str, float]:
+        trials.append(case)
+        time.sleep(1.1)
+        return RATES
+
+    monkeypatch.setattr(precision_trial, "measure", slow)
+    options = ("--epochs", "10", "--attacks", "none", "--time-budget", "1s", "--results", tmp_path / "out")
+    outcome = bench("run", "--models", "resnet10t,resnet18", *options)
+    assert (outcome.code, "stopped by the time budget of 1s" in outcome.err) == (0, True)
+    assert [case.model for case in trials] == ["resnet10t"]
+    assert len([*(tmp_path / "out/precision").iterdir()]) == 1
+
+
+def test_a_dry_run_writes_no_choice(trials: list[Case], bench: Callable[..., Any], tmp_path: Path) -> None:
+    options = ("--models", "resnet10t", "--epochs", "10", "--attacks", "none", "--results", tmp_path / "out")
+    assert bench("run", "--dry-run", *options).code == 0
+    assert len(trials) == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("error", [RuntimeError("out of memory"), ValueError("bad"), SystemExit(0)])
+def test_a_trial_that_fails_is_not_repeated(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: BaseException
+) -> None:
     """Otherwise a repeated command could choose another type and train again."""
 
     def fails(*_: object) -> dict[str, float]:
-        raise RuntimeError("out of memory")
+        raise error
 
     monkeypatch.setattr(precision_trial, "has_bfloat16", lambda device: True)
     monkeypatch.setattr(precision_trial, "measure", fails)
