@@ -54,12 +54,16 @@ CHANGES: dict[str, Change] = {
     "act._forward_pre_hooks": lambda net: net.act.register_forward_pre_hook(lambda module, inputs: (-inputs[0],)),
     "net.1._is_full_backward_hook and": lambda net: net.net[1].register_full_backward_hook(lambda *_: None),
     "_global_forward_hooks of torch": lambda net: HOOKS.register_module_forward_hook(lambda *_: None),
+    "act.__class__": lambda net: setattr(net.act, "__class__", nn.Tanh),
     "act and": lambda net: setattr(net, "act", nn.Softplus()),
     "net.0 and": lambda net: net.net.__setitem__(0, nn.Sequential(nn.Flatten(), nn.Tanh())),
     "extra and": lambda net: net.add_module("extra", nn.ReLU()),
     "forward and": lambda net: setattr(net, "forward", constant),
     "act.negative_slope": lambda net: setattr(net.act, "negative_slope", -1.0),
     "scale and": lambda net: delattr(net, "scale"),
+    "Net.forward": lambda net: setattr(Net, "forward", constant),
+    "LeakyReLU.__call__": lambda net: setattr(nn.LeakyReLU, "__call__", constant),  # inherited before
+    "torch.nn.functional.linear": lambda net: setattr(nn.functional, "linear", constant),
 }
 
 
