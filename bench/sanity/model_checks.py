@@ -102,16 +102,20 @@ def randomised(model: nn.Module, batches: Iterable[Tensor]) -> Finding | None:
     with torch.no_grad():
         for inputs in batches:
             first, second = _logits(model, inputs), _logits(model, inputs)
-            differences = (first - second).abs().nan_to_num(torch.inf, torch.inf)  # NaN is a difference
-            differs = (differences > LOGIT_TOLERANCE * _sizes(first)) | differences.isinf()
-            difference = differences.amax(1)
             n_images += len(inputs)
-            differ += int(differs.any(1).sum())
+            differ += int(unequal(first, second).sum())
+            difference = (first - second).abs().nan_to_num(torch.inf, torch.inf)
             largest_difference = max(largest_difference, float(difference.max()))
     if not differ:
         return None
     note = f"logits of {differ} of {n_images} images differ between two passes, by up to {largest_difference:.3g}"
     return _finding("randomised", note)
+
+
+def unequal(first: Tensor, second: Tensor) -> Tensor:
+    """Return a mask (N,) of the images whose logits (N, K) differ by more than rounding in equal batches."""
+    differences = (first - second).abs().nan_to_num(torch.inf, torch.inf)  # NaN is a difference
+    return ((differences > LOGIT_TOLERANCE * _sizes(first)) | differences.isinf()).any(1)
 
 
 def batch_dependent(model: nn.Module, inputs: Tensor, batch_size: int) -> Finding | None:

@@ -91,6 +91,31 @@ def test_changes_by_the_forward_pass_itself_are_allowed(attack: Any) -> None:
     assert (record.status, record.message, record.notes) == ("ok", "", ())
 
 
+class Tiring(Net):
+    """Answers with the next class after some passes, which it counts where nobody looks."""
+
+    seen: list[int] = []  # noqa: RUF012 - shared on purpose
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        self.seen.append(len(inputs))
+        return super().forward(inputs).roll(int(len(self.seen) > 20), 1)
+
+
+def test_a_model_that_changes_during_an_attack_is_flagged(attack: Any) -> None:
+    model = Tiring()
+    labels = labels_of(model)
+
+    def ask(returned: Tensor, inputs: Tensor) -> Tensor:
+        for _ in range(20):
+            model(inputs)
+        return returned
+
+    attack(ask)
+    record, _ = cell(model, labels, "odd")
+    assert (record.status, record.flags) == ("ok", ("randomised",))
+    assert f"randomised: logits of {N} of {N} images changed during the attack" in record.notes
+
+
 def test_an_attack_that_fails_leaves_the_model_as_it_was(attack: Any) -> None:
     model = Net()
     before = model(images()).detach()
