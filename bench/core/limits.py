@@ -62,6 +62,9 @@ PIXELS = 64 * 2**20
 #: Images with more pixels are decoded one after the other.
 LARGE_IMAGE = 4 * 2**20
 
+#: Maximum number of classes of a data set. Images are counted per class.
+MAX_CLASSES = 10_000_000
+
 
 def unpacked_limit(kind: FileKind, size: int) -> int:
     """Return the maximum number of bytes to which a file of ``size`` bytes may decompress."""

@@ -17,7 +17,7 @@ from bench.core.specs import Encoding, EvalSpec, Norm, Strict, TrainSpec
 
 Status = Literal["ok", "failed", "skipped"]
 DIAGNOSIS_VERSION = 5  # increased when the value of a diagnostic may change
-AUDIT_VERSION = 6  # increased when a figure of the audit may change
+AUDIT_VERSION = 7  # increased when a figure of the audit may change
 
 
 def timestamp() -> str:

@@ -91,9 +91,9 @@ def _of_loader(loader: DataLoader[Any], where: str) -> Iterator[Chunk]:
     sampler = loader.sampler if batches is None else batches
     if type(batches) is BatchSampler:
         sampler = batches.sampler
-    if isinstance(sampler, SubsetRandomSampler):
+    if type(sampler) is SubsetRandomSampler:  # a subclass may draw anything
         data = Subset(data, list(sampler.indices))
-    elif not isinstance(sampler, SequentialSampler) and not _is_permutation(sampler, len(data)):  # type: ignore[arg-type]
+    elif not _draws_every_image_once(sampler, len(data)):  # type: ignore[arg-type]
         raise BenchError(
             f"{where} images: the DataLoader draws them with a {type(sampler).__name__}; give its data set, "
             "loader.dataset, or a torch.utils.data.Subset of it."
@@ -103,9 +103,11 @@ def _of_loader(loader: DataLoader[Any], where: str) -> Iterator[Chunk]:
     return _of_collated(data, loader, where)
 
 
-def _is_permutation(sampler: Any, total: int) -> bool:
-    """Return whether a sampler draws every image exactly once, in random order."""
-    return isinstance(sampler, RandomSampler) and not sampler.replacement and sampler.num_samples == total
+def _draws_every_image_once(sampler: Any, total: int) -> bool:
+    """Return whether a sampler of PyTorch draws every one of ``total`` images exactly once, in any order."""
+    if type(sampler) is SequentialSampler:
+        return len(sampler) == total
+    return type(sampler) is RandomSampler and not sampler.replacement and sampler.num_samples == total
 
 
 def _of_arrays(images: Any, labels: Any, where: str) -> Iterator[Chunk]:

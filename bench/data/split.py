@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.errors import BenchError
+from bench.core.limits import MAX_CLASSES
 from bench.core.names import changed_by_readers, check_name, text_part
 from bench.core.specs import Fitting
 from bench.core.words import pluralize
@@ -251,6 +252,11 @@ def check_dataset(data: Dataset) -> Dataset:
             raise BenchError(f"{data.name}: {name} is {getattr(data, name)!r}; it must be an integer.")
     if data.num_classes < 2:
         raise BenchError(f"{data.name}: {data.num_classes} class found; a classifier needs at least 2.")
+    if data.num_classes > MAX_CLASSES:
+        raise BenchError(
+            f"{data.name}: {data.num_classes:,} classes; at most {MAX_CLASSES:,} can be counted. Labels must be class "
+            "indices from 0; renumber them, for example by np.unique(labels, return_inverse=True)."
+        )
     for name, split in (("train", data.train), ("test", data.test)):
         if not isinstance(split, Split):
             raise BenchError(

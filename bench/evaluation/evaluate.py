@@ -30,7 +30,7 @@ from bench.results.chance_level import chance_notes, majority_of
 from bench.runtime.captured_warnings import capture_warnings
 from bench.runtime.environment import describe
 from bench.runtime.progress import Progress
-from bench.sanity.cell_checks import ZeroGradients, check_gradients, check_randomised
+from bench.sanity.cell_checks import ZeroGradients, check_gradients, check_randomised, check_unchanged, clean_logits
 
 DTYPE = "float32"
 OWN_BACKEND = "collapse-bench"  # backend in the records of corruption cells
@@ -101,10 +101,29 @@ def _outcomes(spec: EvalSpec, cell_input: CellInput, progress: Progress, stats: 
         zero = _zero_gradients(cell_input, spec.attack, remaining, stats.batch_size)
         stats.findings += zero.findings
         stats.notes = tuple(dict.fromkeys((*stats.notes, *zero.notes)))  # no duplicates if the cell starts again
-        attack_all(spec, spec.attack, cell_input, remaining, outcomes, progress, stats)
+        _attack(spec, spec.attack, cell_input, remaining, outcomes, progress, stats)
     if cell_input.save_adversarials != "none":
         outcomes.adversarials = _encoded(spec.attack, cell_input, outcomes, stats.batch_size)
     return outcomes
+
+
+def _attack(
+    spec: EvalSpec,
+    attack: AttackSpec,
+    cell_input: CellInput,
+    remaining: Tensor,
+    outcomes: Outcomes,
+    progress: Progress,
+    stats: CellStats,
+) -> None:
+    """Attack the ``remaining`` images. Add a finding if the logits of clean images change meanwhile."""
+    logits = partial(clean_logits, cell_input.model, cell_input.images, cell_input.device, stats.batch_size)
+    with failures_as("model_error"):
+        before = logits()
+    attack_all(spec, attack, cell_input, remaining, outcomes, progress, stats)
+    if all(finding.flag != "randomised" for finding in stats.findings):
+        with failures_as("model_error"):
+            stats.findings += check_unchanged(before, logits())
 
 
 def _zero_gradients(cell_input: CellInput, attack: AttackSpec, remaining: Tensor, batch_size: int) -> ZeroGradients:

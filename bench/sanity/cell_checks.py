@@ -1,7 +1,7 @@
 """Sanity checks of the model in every cell. A failed check adds a flag to the cell or a note to its row.
 
-``randomised`` (flag): two passes over the same images give different logits. An attack on one random draw is then not
-conclusive (Athalye et al. 2018, arXiv 1802.00420).
+``randomised`` (flag): two passes over the same images give different logits, one after the other, or before and after
+the attack. An attack on one random draw is then not conclusive (Athalye et al. 2018, arXiv 1802.00420).
 
 ``zero_gradient`` (a flag if it affects most of the attacked images, a note if it affects some): the gradient of the
 margin is zero at the clean image, so that gradient attacks do not move (Carlini et al. 2019, arXiv 1902.06705). For a
@@ -21,11 +21,12 @@ from bench.core.errors import CellFailure
 from bench.core.records import Finding
 from bench.data.tensors import Images, spread
 from bench.models.margins import logit_margins
-from bench.sanity.model_checks import randomised
+from bench.sanity.model_checks import randomised, unequal
 
 Perturb = Callable[[Tensor, Sequence[str]], Tensor]  # (images (B, C, H, W), ids) -> points in the balls of the images
 
 CHECKED = 1000  # maximum number of checked images, spread evenly over all images
+CHECKED_AGAIN = 50  # maximum number of images whose logits before and after an attack are compared
 CHECKED_PERTURBED = 100  # maximum number of checked perturbed images
 FLAGGED_SHARE = 0.5  # a flag is raised above this share of the attacked images
 ZERO_SHARE = 0.01  # smaller shares are ignored: they change an accuracy by one point at most
@@ -38,6 +39,24 @@ def check_randomised(
     checked = spread(indices, CHECKED)
     finding = randomised(model, (inputs for inputs, _ in images.batches(checked.split(batch_size), device)))
     return () if finding is None else (finding,)
+
+
+def clean_logits(model: nn.Module, images: Images, device: torch.device, batch_size: int) -> Tensor:
+    """Return the logits of ``CHECKED_AGAIN`` clean images, (M, K) float32 on the CPU."""
+    model.eval()
+    checked = spread(torch.arange(len(images)), CHECKED_AGAIN).split(batch_size)
+    with torch.no_grad():
+        parts = [model(inputs.clone()).to("cpu", torch.float32) for inputs, _ in images.batches(checked, device)]
+    return torch.cat(parts)
+
+
+def check_unchanged(before: Tensor, after: Tensor) -> tuple[Finding, ...]:
+    """Compare the results of :func:`clean_logits` before and after an attack. The model may count its calls."""
+    changed = int(unequal(before, after).sum())
+    if not changed:
+        return ()
+    note = f"logits of {changed} of {len(before)} images changed during the attack"
+    return (Finding("randomised", f"randomised: {note}"),)
 
 
 class ZeroGradients(NamedTuple):

@@ -67,9 +67,10 @@ def gradient_calls() -> Iterator[list[str]]:
         yield calls
 
 
-# Tolerances of logits are relative to the largest logit.
+# Tolerances of logits are relative to their sizes, see _sizes.
 LOGIT_TOLERANCE = 1e-4  # larger than rounding errors for equal images in equal batches
 BATCH_TOLERANCE = 1e-3  # larger than rounding errors for different batch sizes, which change the order of sums
+OUTLIER = 10.0  # logits above this multiple of the median size are outliers, to which no other logit is compared
 MAX_ALONE = 32  # maximum number of images that are checked in batches of one, spread evenly over all images
 SUM_TOLERANCE = 1e-4  # tolerance for the sum of softmax outputs, and for each output
 
@@ -101,10 +102,9 @@ def randomised(model: nn.Module, batches: Iterable[Tensor]) -> Finding | None:
     with torch.no_grad():
         for inputs in batches:
             first, second = _logits(model, inputs), _logits(model, inputs)
-            difference = (first - second).abs().amax(1).nan_to_num(torch.inf, torch.inf)
-            differs = (difference > LOGIT_TOLERANCE * first.abs().amax()) | difference.isinf()  # NaN is a difference
             n_images += len(inputs)
-            differ += int(differs.sum())
+            differ += int(unequal(first, second).sum())
+            difference = (first - second).abs().nan_to_num(torch.inf, torch.inf)
             largest_difference = max(largest_difference, float(difference.max()))
     if not differ:
         return None
@@ -112,17 +112,24 @@ def randomised(model: nn.Module, batches: Iterable[Tensor]) -> Finding | None:
     return _finding("randomised", note)
 
 
+def unequal(first: Tensor, second: Tensor) -> Tensor:
+    """Return a mask (N,) of the images whose logits (N, K) differ by more than rounding in equal batches."""
+    differences = (first - second).abs().nan_to_num(torch.inf, torch.inf)  # NaN is a difference
+    return ((differences > LOGIT_TOLERANCE * _sizes(first)) | differences.isinf()).any(1)
+
+
 def batch_dependent(model: nn.Module, inputs: Tensor, batch_size: int) -> Finding | None:
     """Check that f(x) does not depend on the other images of the batch. Return a finding if it does.
 
     Otherwise an adversarial image may be adversarial only in its own batch. Each image is evaluated in three batches:
     the usual one, alone (at most ``MAX_ALONE`` images), and a batch of every second image. The logits differ if a logit
-    changes by more than ``BATCH_TOLERANCE`` of the largest logit. They also differ if the predicted class changes and
-    its logit leads by more than ``LOGIT_TOLERANCE`` of the largest logit. Return None for a batch size of 1.
+    changes by more than ``BATCH_TOLERANCE`` of its size. They also differ if the predicted class changes and its logit
+    leads by more than ``LOGIT_TOLERANCE`` of its size. Return None for a batch size of 1.
     """
     model.eval()
     indices = torch.arange(len(inputs))
     usual = torch.cat([_logits(model, inputs[part]) for part in indices.split(batch_size)])
+    sizes = _sizes(usual)
     differs, largest_difference = torch.zeros(len(inputs), dtype=torch.bool), 0.0
     for part in _other_batches(indices, batch_size):
         try:
@@ -136,8 +143,8 @@ def batch_dependent(model: nn.Module, inputs: Tensor, batch_size: int) -> Findin
         expected = usual[part]
         if logits.shape != expected.shape:
             return _finding("batch_dependent", f"on a batch of {len(part)} the model returns {tuple(logits.shape)}")
-        differs[part] |= _differs(expected, logits, _largest(usual)).cpu()
-        largest_difference = max(largest_difference, float(_difference(expected, logits).max()))
+        differs[part] |= _differs(expected, logits, sizes[part]).cpu()
+        largest_difference = max(largest_difference, float(_differences(expected, logits).max()))
     if not differs.any():
         return None
     count = f"{int(differs.sum())} of {len(inputs)}"
@@ -230,24 +237,34 @@ def _other_batches(indices: Tensor, batch_size: int) -> list[Tensor]:
     return [*spread(indices, MAX_ALONE).split(1), *halves]
 
 
-def _largest(logits: Tensor) -> Tensor:
-    return logits.nan_to_num(0, 0, 0).abs().amax()
+def _sizes(logits: Tensor) -> Tensor:
+    """Return the size of each logit, (N, K), to which its rounding error is relative.
+
+    It is the largest of three magnitudes: the logit's own, that of the image's two largest logits, and that of the two
+    largest logits of any image, but at most ``OUTLIER`` times their median over the images. Thus logits of classes that
+    are switched off, such as −10⁹, and a single image with huge logits hide no difference of other logits.
+    """
+    magnitudes = logits.nan_to_num(0, 0, 0).abs()
+    decisive = magnitudes.gather(1, logits.topk(min(2, logits.shape[1]), 1).indices).amax(1, keepdim=True)
+    usual = torch.minimum(decisive.amax(), OUTLIER * decisive.median())
+    return torch.maximum(magnitudes, decisive.clamp_min(usual))
 
 
-def _difference(first: Tensor, second: Tensor) -> Tensor:
-    """Return max_k |first − second|, (n,); 0 if both are NaN or equally infinite, infinite if only one is."""
-    return (first - second).abs().masked_fill(same(first, second), 0).nan_to_num(torch.inf, torch.inf).amax(1)
+def _differences(first: Tensor, second: Tensor) -> Tensor:
+    """Return |first − second|, (n, K); 0 if both are NaN or equally infinite, infinite if only one is."""
+    return (first - second).abs().masked_fill(same(first, second), 0).nan_to_num(torch.inf, torch.inf)
 
 
-def _differs(first: Tensor, second: Tensor, largest: Tensor) -> Tensor:
+def _differs(first: Tensor, second: Tensor, sizes: Tensor) -> Tensor:
     """Return a mask (n,) of the images whose logits (n, K) differ between the arguments by more than rounding."""
     before, after = first.argmax(1, keepdim=True), second.argmax(1, keepdim=True)
     lead = torch.maximum(
         first.gather(1, before) - first.gather(1, after), second.gather(1, after) - second.gather(1, before)
     )
-    flipped = (before != after) & (lead > LOGIT_TOLERANCE * largest)
-    difference = _difference(first, second)
-    return (difference > BATCH_TOLERANCE * largest) | difference.isinf() | flipped.squeeze(1)
+    flipped = (before != after) & (lead > LOGIT_TOLERANCE * sizes.gather(1, before))
+    differences = _differences(first, second)
+    differs = (differences > BATCH_TOLERANCE * sizes) | differences.isinf()
+    return differs.any(1) | flipped.squeeze(1)
 
 
 def _first(names: list[str]) -> str:

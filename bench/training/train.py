@@ -141,6 +141,7 @@ def _train_epoch(
             loss = step_loss(spec.variant_spec, context)
             state.optimizer.zero_grad(set_to_none=True)
             loss.backward()
+            _check_gradients(model)
             state.optimizer.step()
             if state.average is not None:
                 state.average.update(model, (epoch - 1) * len(batches) + step)
@@ -178,6 +179,12 @@ def _context(
         compute=partial(forward, model, low_precision=spec.recipe.precision == "bf16"),
         random=random,
     )
+
+
+def _check_gradients(model: Classifier) -> None:
+    """Raise CellFailure("loss_error") if no weight has a gradient: the optimiser would change nothing."""
+    if all(parameter.grad is None for parameter in model.parameters()):
+        raise CellFailure("loss_error", "the loss depends on no weight of the model; compute it by context.forward.")
 
 
 def _record_step(done: EpochProgress, loss: Tensor, context: StepContext) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from torch import Tensor
 from torch.utils.data import (
     DataLoader,
     RandomSampler,
+    SequentialSampler,
     WeightedRandomSampler,
 )
 
@@ -40,6 +41,13 @@ class Noisy(Items):
         super().__init__(
             lambda i: (change(FLOATS[i]) if torch.rand((), generator=noise) < 0.5 else FLOATS[i], LABELS[i])
         )
+
+
+class Backwards(SequentialSampler):
+    """A subclass that draws something else."""
+
+    def __iter__(self) -> Iterator[int]:
+        return iter([0] * len(self))
 
 
 def bad_item(index: int, image: Any) -> Items:
@@ -96,6 +104,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "ignore index": ((FLOATS, np.where(LABELS > 8, -1, LABELS)), "own: image 'test/.*' has label -1, outside 0…8"),
     "fewer labels": ((FLOATS, LABELS[:-1]), "own: test labels are 79 for 80 images"),
     "a set of labels": ((FLOATS, set(LABELS.tolist())), "own: test labels are of type set"),
+    "labels that are no indices": ((FLOATS, LABELS + 10**12), "1,000,000,000,0.. classes; at most .* renumber them"),
     "one class": ((FLOATS, LABELS * 0), "own: 1 class found; a classifier needs at least 2"),
     "empty tensors": ((FLOATS[:0], LABELS[:0]), "own: test images: the source is empty"),
     "empty data set": (Items(item, 0), "own: test images: the source is empty"),
@@ -129,6 +138,14 @@ BAD: dict[str, tuple[Any, str]] = {
     "sampler of a part": (
         DataLoader(Items(item), sampler=RandomSampler(Items(item), num_samples=9)),
         "a RandomSampler",
+    ),
+    "sequential sampler of a part": (
+        DataLoader(Items(item), sampler=SequentialSampler(range(9))),
+        "a SequentialSampler; give its data set",
+    ),
+    "subclass of a sampler": (
+        DataLoader(Items(item), sampler=Backwards(Items(item))),
+        "a Backwards; give its data set",
     ),
     "own batches": (DataLoader(Items(item), batch_sampler=[[0, 1], [2]]), "draws them with a list"),
     "three entries": (Items(lambda i: (*item(i), i)), r"own: test items have 3 entries; \(image, label\) is needed"),

@@ -54,12 +54,16 @@ CHANGES: dict[str, Change] = {
     "act._forward_pre_hooks": lambda net: net.act.register_forward_pre_hook(lambda module, inputs: (-inputs[0],)),
     "net.1._is_full_backward_hook and": lambda net: net.net[1].register_full_backward_hook(lambda *_: None),
     "_global_forward_hooks of torch": lambda net: HOOKS.register_module_forward_hook(lambda *_: None),
+    "act.__class__": lambda net: setattr(net.act, "__class__", nn.Tanh),
     "act and": lambda net: setattr(net, "act", nn.Softplus()),
     "net.0 and": lambda net: net.net.__setitem__(0, nn.Sequential(nn.Flatten(), nn.Tanh())),
     "extra and": lambda net: net.add_module("extra", nn.ReLU()),
     "forward and": lambda net: setattr(net, "forward", constant),
     "act.negative_slope": lambda net: setattr(net.act, "negative_slope", -1.0),
     "scale and": lambda net: delattr(net, "scale"),
+    "Net.forward": lambda net: setattr(Net, "forward", constant),
+    "LeakyReLU.__call__": lambda net: setattr(nn.LeakyReLU, "__call__", constant),  # inherited before
+    "torch.nn.functional.linear": lambda net: setattr(nn.functional, "linear", constant),
 }
 
 
@@ -85,6 +89,31 @@ def test_changes_by_the_forward_pass_itself_are_allowed(attack: Any) -> None:
     attack(lambda returned, inputs: model(inputs[:3]) is not None and returned)
     record, _ = cell(model, labels_of(model), "odd")
     assert (record.status, record.message, record.notes) == ("ok", "", ())
+
+
+class Tiring(Net):
+    """Answers with the next class after some passes, which it counts where nobody looks."""
+
+    seen: list[int] = []  # noqa: RUF012 - shared on purpose
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        self.seen.append(len(inputs))
+        return super().forward(inputs).roll(int(len(self.seen) > 20), 1)
+
+
+def test_a_model_that_changes_during_an_attack_is_flagged(attack: Any) -> None:
+    model = Tiring()
+    labels = labels_of(model)
+
+    def ask(returned: Tensor, inputs: Tensor) -> Tensor:
+        for _ in range(20):
+            model(inputs)
+        return returned
+
+    attack(ask)
+    record, _ = cell(model, labels, "odd")
+    assert (record.status, record.flags) == ("ok", ("randomised",))
+    assert f"randomised: logits of {N} of {N} images changed during the attack" in record.notes
 
 
 def test_an_attack_that_fails_leaves_the_model_as_it_was(attack: Any) -> None:

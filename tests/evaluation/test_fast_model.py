@@ -97,6 +97,28 @@ def test_a_model_without_a_faster_form_is_its_own(model: nn.Module) -> None:
     assert search_model(model, "fp32") is model
 
 
+class Shifted(nn.Module):
+    """Logits of which the last is switched off. A copy moves the others, as a wrongly folded bias does."""
+
+    def __init__(self, shift: float) -> None:
+        super().__init__()
+        self.net, self.shift = nn.Sequential(nn.Flatten(), nn.Linear(192, 5)), shift
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        logits: Tensor = self.net(inputs)
+        return (logits + self.shift * torch.arange(5)).index_fill(1, torch.tensor([4]), -1e9)
+
+
+@pytest.mark.parametrize(("shift", "wrong"), [(1.0, True), (1e-6, False)])
+def test_a_class_that_is_switched_off_hides_no_difference(
+    shift: float, wrong: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, copied = Shifted(0), Shifted(shift)
+    copied.load_state_dict(model.state_dict())
+    monkeypatch.setattr("bench.evaluation.fast_model.folded", lambda *_: copied)
+    assert (SearchModels(model, (3, 8, 8), CPU).get("fp32") is model) is wrong
+
+
 def test_it_is_made_once() -> None:
     made = SearchModels(classifier(), (3, 8, 8), CPU)
     assert made.get("fp32") is made.get("fp32") is not made.get("bf16")

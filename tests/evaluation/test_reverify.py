@@ -369,6 +369,8 @@ def test_on_the_boundary_rounding_decides_and_nowhere_else() -> None:
     assert (same.tolist(), near.tolist()) == ([True, False, False], [True, False, False])
     found, same, near = compare_predictions(model, inputs, torch.tensor([0, 0, 1]))
     assert (same.tolist(), near.tolist()) == ([True, True, True], [False, False, True])
+    found, same, near = compare_predictions(model, torch.tensor([[5.0, 4.0, -1e9]]), torch.tensor([1]))
+    assert (same.tolist(), near.tolist()) == ([False], [False])  # a class that is switched off excuses no other
 
 
 @pytest.mark.parametrize(("eps", "problems"), [(0.25, ()), (0.2, ("a: distance 0.25, beyond eps 0.2",))])

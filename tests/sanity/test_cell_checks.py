@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from oddities import DeadFor, Detached, Elsewhere, Noisy, Stepped, linear, some
@@ -34,6 +36,25 @@ def test_noise_is_found_and_counted() -> None:
 @pytest.mark.parametrize("model", [linear(), nn.Sequential(nn.Dropout(0.5), linear()), Noisy(1e-7)])
 def test_what_is_rounding_or_training_only_is_no_noise(model: nn.Module) -> None:
     assert randomised(model.train()) == []
+
+
+def switched_off(logits: Tensor) -> Tensor:
+    """Switch off a class, as classifiers do that were trained on more classes."""
+    return logits.index_fill(1, torch.tensor([9]), -1e9)
+
+
+def one_huge_image(logits: Tensor) -> Tensor:
+    return torch.cat([logits[:1] * 1e9, logits[1:]])
+
+
+@pytest.mark.parametrize("change", [switched_off, one_huge_image])
+def test_huge_logits_hide_no_noise_of_others(change: Callable[[Tensor], Tensor]) -> None:
+    class Changed(Noisy):
+        def forward(self, inputs: Tensor) -> Tensor:
+            return change(super().forward(inputs))
+
+    assert len(randomised(Changed(0.1), batch_size=50)) == 1
+    assert randomised(Changed(1e-7), batch_size=50) == []
 
 
 @pytest.mark.parametrize("finite", [0, 1])

@@ -112,6 +112,7 @@ DEPENDENT: dict[str, Callable[[Tensor], Tensor]] = {
     "best three": best_three,
     "by position": lambda logits: logits + torch.arange(len(logits))[:, None] * torch.eye(10)[0],
     "squeezed": lambda logits: logits.squeeze(),
+    "centred, one class off": lambda logits: (logits - logits.mean(0)).index_fill(1, torch.tensor([9]), -1e9),
 }
 
 
@@ -177,8 +178,8 @@ def test_a_thousandth_of_the_largest_logit_is_rounding(shift: float, expected: b
 
 @pytest.mark.parametrize(("lead", "expected"), [(2e-4, True), (4e-5, False)])
 def test_another_class_is_rounding_only_where_two_are_as_good_as_equal(lead: float, expected: bool) -> None:
-    logits = torch.tensor([[0, 1.0, -1]])
-    model = Changed(lambda z: (logits * torch.tensor([1, lead if len(z) == 1 else -lead, 1])).expand(len(z), 3))
+    logits = torch.tensor([[1, 1.0, -1]])
+    model = Changed(lambda z: (logits + torch.tensor([0, lead if len(z) == 1 else -lead, 0])).expand(len(z), 3))
     assert (batch_dependent(model, images(), BATCH) is not None) is expected
 
 

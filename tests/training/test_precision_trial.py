@@ -78,7 +78,7 @@ def test_the_choice_of_another_training_is_refused(
     choose_precisions(request(), "cpu", tmp_path, Progress())
     (stored,) = (tmp_path / "precision").iterdir()
     stored.write_text(json.dumps(sealed({**json.loads(stored.read_text()), **change})))
-    with pytest.raises(BenchError, match="no choice of a precision for resnet10t|outcome of another trial"):
+    with pytest.raises(BenchError, match=r"no choice of a precision for resnet10t|outcome of another trial"):
         choose_precisions(request(), "cpu", tmp_path, Progress())
 
 

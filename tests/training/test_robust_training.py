@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from trainings import CPU, some_images, some_model, some_objective, some_spec
 
+from bench.core.errors import CellFailure
 from bench.core.specs import VariantSpec
 from bench.data.augment import add_noise
 from bench.data.sample_random import SampleRandom
@@ -82,6 +83,23 @@ def test_a_step_of_its_own_decides_the_loss() -> None:
         TRAINING_STEPS.remove("shrink")
     assert history[-1].loss < history[0].loss / 10
     assert model.eval()(some_images().pixels).square().mean().item() < history[0].loss / 10
+
+
+def test_a_loss_without_weights_fails() -> None:
+    """A loss that has a gradient, but for no weight, would train nothing, and the run would be ok."""
+
+    def constant(batch: TrainingBatch, context: StepContext) -> Tensor:
+        context.forward(batch.images)
+        return torch.zeros((), requires_grad=True)
+
+    TRAINING_STEPS.register("constant", StepEntry(summary="s", source="s", function=constant), origin="test")
+    try:
+        spec = dataclasses.replace(some_spec(epochs=1), variant_spec=VariantSpec(training_step="constant"))
+        with pytest.raises(CellFailure, match="the loss depends on no weight of the model") as raised:
+            train(some_model(), some_images(), spec, some_objective(spec), CPU, Progress())
+    finally:
+        TRAINING_STEPS.remove("constant")
+    assert raised.value.reason == "loss_error"
 
 
 def mixup_of_the_example() -> Callable[[TrainingBatch, Any], Tensor]:
