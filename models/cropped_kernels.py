@@ -1,9 +1,10 @@
-"""Skip the taps of a convolution kernel that only multiply padding, on maps that are smaller than the kernel reaches.
+"""Compute convolutions on small maps with the taps of their kernels that read pixels, not padding.
 
 Tap i of a kernel reads input positions o·s − p + i·d, for output positions o, stride s, padding p and dilation d. On a
 1×1 map, a 3×3 kernel with padding 1 uses only its central tap: eight of nine products have a factor of zero. The last
-stage of a network for large images often works on such a map if the images are small. Without the unused taps, the
-output is the same up to rounding, and the gradient of an unused tap remains zero.
+stages of a network for large images often work on such maps if the images are small. Without the unused taps, the
+output is the same up to rounding, and the gradient of an unused tap remains zero. If the output is a single pixel, the
+convolution is a linear layer, whose matrix product is two to three times faster on a CPU.
 """
 
 from __future__ import annotations
@@ -17,25 +18,35 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-class Crop(NamedTuple):
+class Axis(NamedTuple):
     """The used taps of a kernel along one axis."""
 
     taps: slice
-    padding: int  # padding of the cropped kernel that gives the same output
+    padding: int | None  # padding of the cropped kernel that gives the same output; None if there is none
+    pixels: slice | None  # pixels that the taps read if the output has one pixel, else None
+
+
+class Crop(NamedTuple):
+    """The used taps of a kernel along both axes."""
+
+    rows: Axis
+    columns: Axis
+    linear: bool  # whether the output is a single pixel that depends on all channels
 
 
 @lru_cache(maxsize=1024)
-def crop_axis(size: int, kernel: int, stride: int, padding: int, dilation: int) -> Crop | None:
-    """Return the taps used on an axis of ``size`` pixels, or None if all are used or cropping changes the output."""
+def crop_axis(size: int, kernel: int, stride: int, padding: int, dilation: int) -> Axis | None:
+    """Return the taps used on an axis of ``size`` pixels; None if the output is empty or reads padding only."""
     outputs = _output_size(size, kernel, stride, padding, dilation)
     reads = {i: [o * stride - padding + i * dilation for o in range(outputs)] for i in range(kernel)}
     used = [i for i, positions in reads.items() if any(0 <= x < size for x in positions)]
-    if not used or len(used) == kernel:
+    if not used:
         return None
-    taps, rest = slice(used[0], used[-1] + 1), padding - used[0] * dilation
-    if rest < 0 or _output_size(size, taps.stop - taps.start, stride, rest, dilation) != outputs:
-        return None
-    return Crop(taps, rest)
+    first, last = used[0], used[-1]
+    rest = padding - first * dilation
+    fits = rest >= 0 and _output_size(size, last - first + 1, stride, rest, dilation) == outputs
+    pixels = slice(-rest, -rest + (last - first) * dilation + 1, dilation) if outputs == 1 else None
+    return Axis(slice(first, last + 1), rest if fits else None, pixels)
 
 
 def _output_size(size: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
@@ -47,25 +58,31 @@ class CroppedConv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name in torch
         """Return the convolution of ``input``, (N, C, H, W)."""
-        size = (input.shape[-2], input.shape[-1])
-        crops = _crops(self, size)
-        if crops is None:
+        crop = _crop(self, input)
+        if crop is None:
             return super().forward(input)
-        weight = self._slice(crops) if self.weight.requires_grad else self._kept(size, crops)
-        padding = (crops[0].padding, crops[1].padding)
+        size = (input.shape[-2], input.shape[-1])
+        weight = self._slice(crop) if self.weight.requires_grad else self._kept(crop, size)
+        rows, columns = crop.rows, crop.columns
+        if crop.linear:
+            read = input[:, :, rows.pixels, columns.pixels].flatten(1)
+            return F.linear(read, weight.flatten(1), self.bias)[:, :, None, None]
+        assert rows.padding is not None
+        assert columns.padding is not None
+        padding = (rows.padding, columns.padding)
         return F.conv2d(input, weight, self.bias, self.stride, padding, self.dilation, self.groups)
 
-    def _slice(self, crops: tuple[Crop, Crop]) -> Tensor:
-        return self.weight[:, :, crops[0].taps, crops[1].taps]
+    def _slice(self, crop: Crop) -> Tensor:
+        return self.weight[:, :, crop.rows.taps, crop.columns.taps]
 
-    def _kept(self, size: tuple[int, int], crops: tuple[Crop, Crop]) -> Tensor:
+    def _kept(self, crop: Crop, size: tuple[int, int]) -> Tensor:
         """Return the used taps of frozen weights, copied once: a slice would be copied again in every pass."""
         kept: dict[tuple[int, int], tuple[Tensor, int, Tensor]] = self.__dict__.setdefault("kept_taps", {})
         if size in kept:
             weight, version, taps = kept[size]
             if weight is self.weight and version == weight._version and _same_kind(weight, taps):
                 return taps
-        taps = self._slice(crops).detach().clone()
+        taps = self._slice(crop).detach().clone()
         kept[size] = (self.weight, self.weight._version, taps)
         return taps
 
@@ -88,12 +105,12 @@ def cropped_kernels(model: nn.Module) -> Iterator[None]:
             module.__dict__.pop("kept_taps", None)
 
 
-def crop(module: nn.Module, image: Tensor) -> bool:
+def crop_kernel(module: nn.Module, image: Tensor) -> bool:
     """Let ``module`` skip unused taps if it has any for ``image``, (N, C, H, W). Return whether it has."""
     if not _croppable(module):
         return False
     assert isinstance(module, nn.Conv2d)
-    if _crops(module, (image.shape[-2], image.shape[-1])) is None:
+    if _crop(module, image) is None:
         return False
     module.__class__ = CroppedConv2d
     return True
@@ -106,16 +123,22 @@ def _croppable(module: nn.Module) -> bool:
     return module.padding_mode == "zeros" and not isinstance(module.padding, str)
 
 
-def _crops(module: nn.Conv2d, size: tuple[int, int]) -> tuple[Crop, Crop] | None:
-    """Return the crops of both axes, or None if all taps are used."""
+def _crop(module: nn.Conv2d, image: Tensor) -> Crop | None:
+    """Return the crop of the kernel, or None if nothing can be saved."""
     assert not isinstance(module.padding, str)
-    crops = []
-    for axis in range(2):
-        options = (module.kernel_size[axis], module.stride[axis], module.padding[axis], module.dilation[axis])
-        crops.append(crop_axis(size[axis], *options))
-    if crops == [None, None]:
+    if image.dim() != 4:
         return None
-    rows, columns = (
-        found or Crop(slice(0, module.kernel_size[axis]), module.padding[axis]) for axis, found in enumerate(crops)
-    )
-    return rows, columns
+    axes = []
+    for axis, size in enumerate(image.shape[2:]):
+        kernel, padding = module.kernel_size[axis], module.padding[axis]
+        found = crop_axis(size, kernel, module.stride[axis], padding, module.dilation[axis])
+        axes.append(found or Axis(slice(0, kernel), padding, None))
+    if module.groups == 1 and all(axis.pixels is not None for axis in axes):
+        return Crop(axes[0], axes[1], linear=True)
+    whole = [slice(0, kernel) for kernel in module.kernel_size]
+    for axis, found in enumerate(axes):
+        if found.padding is None:
+            axes[axis] = Axis(whole[axis], module.padding[axis], None)
+    if [axis.taps for axis in axes] == whole:
+        return None
+    return Crop(axes[0], axes[1], linear=False)

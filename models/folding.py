@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from bench.models.cropped_kernels import crop
+from bench.models.cropped_kernels import crop_kernel
 
 AGREEMENT = 1e-10  # maximum difference of float64 logits, relative to the largest logit if that is above 1
 # Compared by exact type: a subclass may compute its weights in every forward pass.
@@ -48,7 +48,7 @@ def folded(model: nn.Module, example: Tensor) -> nn.Module | None:
         calls, logits = _observe(double, images)
         pairs = _find_pairs(double, calls)
         _fold(double, pairs)
-        cropped = [crop(double.get_submodule(name), image) for name, image, _ in calls]
+        cropped = [crop_kernel(double.get_submodule(name), image) for name, image, _ in calls]
         if not (pairs or any(cropped)) or not _one_type(model):
             return None
         with torch.no_grad():

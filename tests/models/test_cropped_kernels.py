@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.models.cropped_kernels import Crop, CroppedConv2d, crop, crop_axis, cropped_kernels
+from bench.models.cropped_kernels import Axis, CroppedConv2d, crop_axis, crop_kernel, cropped_kernels
 
 
 def images(height: int, width: int, channels: int = 2) -> Tensor:
@@ -23,29 +23,33 @@ def geometries() -> list[tuple[int, int, int, int, int]]:
     return [g for g in product(*ranges) if g[0] + 2 * g[3] > g[4] * (g[1] - 1)]
 
 
-def test_every_geometry_gives_the_output_of_the_whole_kernel() -> None:
+@pytest.mark.parametrize("groups", [1, 2])
+def test_every_geometry_gives_the_output_of_the_whole_kernel(groups: int) -> None:
+    """Also one that differs between the axes: the width is 9, where a kernel of up to 7 pixels is whole."""
     cropped = 0
     for size, kernel, stride, padding, dilation in geometries():
-        layer = nn.Conv2d(2, 3, kernel, stride, padding, dilation).double()
-        inputs = images(size, size)
-        expected = layer(inputs)
-        with cropped_kernels(layer):
-            assert torch.allclose(layer(inputs), expected, atol=1e-12), (size, kernel, stride, padding, dilation)
-        cropped += crop_axis(size, kernel, stride, padding, dilation) is not None
+        for width in (size, max(9, dilation * (kernel - 1) + 1)):
+            layer = nn.Conv2d(2, 4, kernel, stride, padding, dilation, groups=groups).double()
+            inputs = images(size, width)
+            expected = layer(inputs)
+            with cropped_kernels(layer):
+                assert torch.allclose(layer(inputs), expected, atol=1e-12), (size, kernel, stride, padding, dilation)
+            cropped += crop_kernel(layer, inputs)
     assert cropped > 200
 
 
 @pytest.mark.parametrize(
     ("geometry", "expected"),
     [
-        ((1, 3, 1, 1, 1), Crop(slice(1, 2), 0)),  # 1×1 map: only the centre
-        ((2, 3, 2, 1, 1), Crop(slice(1, 3), 0)),  # 2×2 map, stride 2: the first tap reads padding
-        ((2, 3, 1, 1, 1), None),
-        ((1, 7, 2, 3, 1), Crop(slice(3, 4), 0)),
-        ((3, 3, 1, 4, 4), Crop(slice(1, 2), 0)),  # dilation 4 on 3 pixels
+        ((1, 3, 1, 1, 1), Axis(slice(1, 2), 0, slice(0, 1, 1))),  # 1×1 map: only the centre
+        ((2, 3, 2, 1, 1), Axis(slice(1, 3), 0, slice(0, 2, 1))),  # 2×2 map, stride 2: the first tap reads padding
+        ((2, 3, 1, 1, 1), Axis(slice(0, 3), 1, None)),
+        ((1, 7, 2, 3, 1), Axis(slice(3, 4), 0, slice(0, 1, 1))),
+        ((3, 3, 1, 4, 4), Axis(slice(1, 2), 0, None)),  # dilation 4 on 3 pixels
+        ((5, 2, 3, 1, 4), Axis(slice(1, 2), None, slice(3, 4, 4))),
     ],
 )
-def test_the_used_taps_of_known_cases(geometry: tuple[int, int, int, int, int], expected: Crop | None) -> None:
+def test_the_used_taps_of_known_cases(geometry: tuple[int, int, int, int, int], expected: Axis) -> None:
     assert crop_axis(*geometry) == expected
 
 
@@ -70,7 +74,7 @@ def test_gradients_equal_those_of_the_whole_kernel() -> None:
 def test_frozen_weights_that_change_are_read_again() -> None:
     layer = nn.Conv2d(2, 3, 3, padding=1).double().requires_grad_(False)
     inputs = images(1, 1)
-    assert crop(layer, inputs)
+    assert crop_kernel(layer, inputs)
     assert isinstance(layer, CroppedConv2d)
     before = layer(inputs)
     layer.weight.mul_(2)
@@ -88,7 +92,7 @@ def test_other_sizes_than_the_first_are_right() -> None:
     """A model may resize its input at random."""
     layer = nn.Conv2d(2, 3, 3, padding=1).double().requires_grad_(False)
     plain = copy.deepcopy(layer)
-    assert crop(layer, images(1, 1))
+    assert crop_kernel(layer, images(1, 1))
     for height, width in ((1, 1), (1, 5), (5, 1), (4, 4), (1, 1)):
         assert torch.allclose(layer(images(height, width)), plain(images(height, width)), atol=1e-12)
 
@@ -103,7 +107,7 @@ def test_other_convolutions_are_left(kind: str) -> None:
     elif kind == "subclass":
         layer = CroppedConv2d(2, 3, 3, padding=1)
     before = type(layer)
-    assert not crop(layer, images(1, 1))
+    assert not crop_kernel(layer, images(1, 1))
     assert type(layer) is before
 
 
