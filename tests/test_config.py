@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shlex
 import tomllib
@@ -24,6 +25,7 @@ from bench.config import GROUPS, RunConfig
 from bench.core.errors import BenchError
 from bench.core.options import from_options, options_of
 from bench.core.vocabulary import COMMANDS
+from bench.planning.request import make_request
 
 Bench = Callable[..., Any]
 
@@ -153,6 +155,16 @@ def test_values_from_python_are_converted() -> None:
     config = RunConfig(models="a, b", eps=[8 / 255, "0.1"], severities=range(1, 3), attack_limit={"pgd": 5})
     assert (config.models, config.eps, config.severities) == (("a", "b"), ("8/255", "0.1"), ("1", "2"))
     assert (config.attack_limit, config.plugin) == (("pgd=5",), ())
+
+
+def test_two_numbers_of_images_for_one_attack_are_refused() -> None:
+    config = RunConfig(
+        models=("resnet10t",), attacks=("fgsm",), attack_limit=("fgsm=3", "fgsm=4"), corruptions=("none",)
+    )
+    with pytest.raises(BenchError, match="gives 3 and 4 images for fgsm"):
+        make_request(config)
+    request, _ = make_request(dataclasses.replace(config, attack_limit=("fgsm=3", "fgsm=3")))
+    assert request.attack_limits == {"fgsm": 3}
 
 
 def test_the_number_of_threads_is_that_of_the_configuration(

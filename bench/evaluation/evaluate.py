@@ -18,6 +18,7 @@ from bench.core.errors import CellFailure
 from bench.core.records import EvalRecord, timestamp
 from bench.core.specs import AttackSpec, EvalSpec
 from bench.core.vocabulary import CLEAN
+from bench.core.words import pluralize
 from bench.data.sampling import drawn_notes
 from bench.data.tensors import spread
 from bench.evaluation.adversarials import Adversarials, encode
@@ -208,7 +209,7 @@ def _record(
     bound = spec.attack.max_queries if spec.attack else None
     if bound is not None:
         cut = f"{stats.n_truncated} of {stats.n_attacked} searches truncated and counted as failed attacks"
-        departures = (f"at most {bound} forward passes per image: {cut}", *departures)
+        departures = (f"at most {pluralize(bound, 'forward pass', 'forward passes')} per image: {cut}", *departures)
     return EvalRecord(
         cell_id=spec.cell_id,
         spec=spec,

@@ -83,7 +83,7 @@ def make_request(
     texts = config.eps or (entry.eps.get(config.norm, ()) if entry else ())
     eps = [parse_eps(text, config.norm) for text in texts]
     training = _Training.of(config, entry, known_models) if isinstance(config, RunConfig) and entry else None
-    attack_limits = dict(_attack_limit(text) for text in config.attack_limit)
+    attack_limits = _attack_limits(config.attack_limit)
     limit = entry.limit if config.limit is None and entry else _number(config.limit)
     resolve_kinds(config.corruptions)
     data = dataset or load_dataset(config.dataset, _data_request(config, default_fitting))
@@ -249,6 +249,15 @@ def _seed(text: str) -> int:
     if not is_whole(text):
         raise BenchError(f"seed {text!r} is not a whole number from 0 to 2^63 − 1; write --seeds 0,1,2.")
     return int(text)
+
+
+def _attack_limits(texts: Sequence[str]) -> dict[str, int]:
+    """Return the number of images of each attack. Raises BenchError for two different numbers of one attack."""
+    limits: dict[str, int] = {}
+    for name, number in map(_attack_limit, texts):
+        if limits.setdefault(name, number) != number:
+            raise BenchError(f"--attack-limit gives {limits[name]} and {number} images for {name}; give one of them.")
+    return limits
 
 
 def _attack_limit(text: str) -> tuple[str, int]:

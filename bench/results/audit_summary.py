@@ -25,6 +25,8 @@ def audit_sentence(run: RunRecord, record: AuditRecord, *, at_chance: bool) -> s
     if at_chance:
         return f"{name}: {_at_chance(record)}{_cost(record)}."
     findings = "; ".join(_budget(budget) for budget in record.budgets)
+    if record.findings:  # first, because they concern every accuracy of the run
+        return f"{name}: {_model(record)}; otherwise {findings}{_cost(record)}."
     return f"{name}: {findings}; {_model(record)}{_cost(record)}."
 
 

@@ -141,6 +141,8 @@ def test_the_sentence_can_be_quoted() -> None:
     assert "transfer from the baseline" not in good, "there was none"
     assert good.endswith("the model itself passed every check (100 passes per image).")
     assert "(a drop of 10.0 points would have been flagged); the model" in good
+    changing = said_of(dataclasses.replace(audit_record(RUN), findings=(RANDOMISED,)))
+    assert changing.startswith("tiny:baseline:0 on digits: the model itself failed checks: two answers; otherwise the")
     bad = said_of(audit_record(RUN, order=3.0))
     cases = (
         (None, "too few correctly classified images for any flag"),
