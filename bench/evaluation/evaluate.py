@@ -118,13 +118,13 @@ def _attack(
     stats: CellStats,
 ) -> None:
     """Attack the ``remaining`` images. Add a finding if the logits of clean images change meanwhile."""
-    logits = partial(clean_logits, cell_input.model, cell_input.images, cell_input.device, stats.batch_size)
+    logits = partial(clean_logits, cell_input.model, cell_input.images, cell_input.device)
     with failures_as("model_error"):
-        before = logits()
+        before = logits(stats.batch_size)
     attack_all(spec, attack, cell_input, remaining, outcomes, progress, stats)
     if all(finding.flag != "randomised" for finding in stats.findings):
         with failures_as("model_error"):
-            stats.findings += check_unchanged(before, logits())
+            stats.findings += check_unchanged(before, logits(stats.batch_size))  # the attack may have reduced it
 
 
 def _zero_gradients(cell_input: CellInput, attack: AttackSpec, remaining: Tensor, batch_size: int) -> ZeroGradients:

@@ -21,7 +21,7 @@ from bench.evaluation.evaluate import evaluate_cell
 from bench.runtime.progress import Progress
 
 COUNT, EPS = 48, 0.01
-BEFORE = 8  # passes of a cell in two batches before its attack: clean predictions, those asked twice, gradients
+BEFORE = 10  # passes before the attack, two per check: predictions, again, gradients, logits to compare afterwards
 
 
 class Net(nn.Module):

@@ -18,7 +18,10 @@ NOT_COVERED = {
         "bench.attacks", "bench.attacks.builtin", "bench.attacks.registry", "bench.attacks.corruptions.builtin",
         "bench.attacks.corruptions.registry", "bench.attacks.corruptions.severities", "bench.models.registry",
         "bench.models.variants", "bench.models.variant_registry", "bench.models.rival_variants",
-        "bench.models.robust_variants", "bench.training.precision_trial",
+        "bench.models.robust_variants",
+    },
+    "trials that choose numbers of a spec": {
+        "bench.training.epoch_trial", "bench.training.precision_trial", "bench.training.stored_trial",
     },
     "text for notes": {"bench.attacks.corruptions.notes"},
     "networks from elsewhere, identified by their weights, structure and settings": {

@@ -17,14 +17,11 @@ from bench.training import epoch_trial
 SECONDS = {"baseline": 0.01, "pgd_at": 0.1, "lpc": 0.02}  # per step; an epoch of 1297 digits has 40 steps of 32
 
 
-PLUGIN = Path(__file__).parents[2] / "examples" / "plugin.py"
-
-
 BOTH = ("baseline", "pgd_at")
 
 
 def job(folder: Path, budget: str | None = "20s", variants: tuple[str, ...] = BOTH, **more: Any) -> Job:
-    options = {"models": ("two_layers",), "corruptions": ("none",), "attacks": ("none",), "plugin": (PLUGIN,), **more}
+    options = {"models": ("resnet10t",), "corruptions": ("none",), "attacks": ("none",), **more}
     return Job.of(RunConfig(variants=variants, train_budget=budget, results=folder, **options))
 
 

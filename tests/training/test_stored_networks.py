@@ -15,7 +15,7 @@ from bench.evaluation.load_run import reopen
 from bench.models.backbones import Layout, build_backbone
 from bench.results.store import Store
 
-NAME = "test_resnet"  # its weights fit the native stem and the one for small images
+NAME = "mobilenetv3_small_050"  # its weights fit the native stem and the one for small images
 
 
 @pytest.mark.parametrize("started_from", ["file", "random weights"])
