@@ -72,7 +72,7 @@ def _done(summary: RunSummary, cells: int) -> str:
     if summary.cached == cells and (summary.diagnosed or summary.audited):
         done = f"{pluralize(summary.diagnosed, 'run')} diagnosed, {summary.audited} audited"
         return f"{done}; {'the only cell was' if cells == 1 else f'all {cells} cells were'} already stored"
-    if summary.cached == cells:
+    if summary.cached == cells and summary.stopped is None:
         there = "the only cell is" if cells == 1 else f"all {cells} cells are"
         return f"nothing to do: {there} already stored (--force computes {'it' if cells == 1 else 'them'} again)"
     computed = f"{summary.evaluated} of {pluralize(cells, 'cell')} computed"

@@ -13,6 +13,7 @@ import pytest
 from torch import Tensor, nn
 
 import bench.cli.run as cli_run
+from bench import pipeline
 from bench.api import FailedCellsWarning, evaluate
 from bench.core.errors import BenchError
 from bench.evaluation import run_cells
@@ -30,10 +31,10 @@ def counts(folder: Path) -> list[tuple[str, ...]]:
         return [(r["attack"], r["n_correct"], r["n_forwards"], r["n_backwards"]) for r in csv.DictReader(file)]
 
 
-def stop_after(cells: int) -> Callable[[], None]:
+def stop_after(cells: int) -> Callable[..., None]:
     left = [cells]
 
-    def check() -> None:
+    def check(*arguments: Any, **options: Any) -> None:
         left[0] -= 1
         if left[0] < 0:
             raise Stopped(StopRequest("the time budget of 1s", 0))
@@ -106,6 +107,18 @@ def test_a_time_budget_exits_with_success_and_names_the_command(
     assert stopped.code == 0
     assert "stopped by the time budget of 1h; to continue: bench run" in stopped.err
     assert "--time-budget 1h" in stopped.err
+
+
+def test_a_stop_before_the_audit_does_not_say_that_nothing_is_to_do(
+    run: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ("--attacks", "fgsm", "--no-diagnose", "--epochs", "1", "--limit", "20")
+    run(*arguments, "--audit", "none")
+    monkeypatch.setattr(pipeline, "audit_run", stop_after(0))
+    stopped = run(*arguments, "--audit", "default")
+    assert "stopped by the time budget of 1s" in stopped.err
+    assert "computed, 4 already stored" in stopped.err
+    assert "nothing to do" not in stopped.err
 
 
 def test_another_time_budget_is_one_sentence(run: Bench) -> None:
