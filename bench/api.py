@@ -46,6 +46,7 @@ from bench.runtime.interrupt import time_budget
 from bench.runtime.plugin import load_plugins
 from bench.runtime.progress import Progress
 from bench.runtime.torch_state import harness_torch_state
+from bench.runtime.turns import own_turn
 
 __all__ = ["FailedCellsWarning", "evaluate", "run"]
 
@@ -65,7 +66,8 @@ def run(
 ) -> pd.DataFrame:
     """Train every model × variant × seed, attack it, write the tables, and return the rows of results.csv.
 
-    Equivalent to ``bench run``. Results that are already stored in the folder ``results`` are not computed again.
+    Equivalent to ``bench run``. Results that are already stored in the folder ``results`` are not computed again. Calls
+    from several threads run one after the other.
 
     Args:
         config: Complete configuration. By default it is built from ``options``.
@@ -83,10 +85,11 @@ def run(
     if config is not None and options:
         raise BenchError(f"config= and {next(iter(options))}= are both given; give only one of them.")
     run_config: RunConfig = config or from_options(RunConfig, options)
-    with time_budget(run_config.time_budget):
-        job = Job.of(run_config)
-        summary = job.execute(progress)
-    write_tables(job.store, run_config)
+    with own_turn():
+        with time_budget(run_config.time_budget):
+            job = Job.of(run_config)
+            summary = job.execute(progress)
+        write_tables(job.store, run_config)
     stored = [(job.store.read_run(plan.train.run_id), plan.cells) for plan in job.plan]
     rows = _rows([(record, cells) for record, cells in stored if record is not None], job.store)
     _report(rows, summary, failures)
@@ -105,7 +108,7 @@ def evaluate(
     """Attack ``network``, corrupt its inputs, and return its rows of results.csv as a pandas DataFrame.
 
     The global torch state of the caller has no influence. Grad mode, autocast and similar settings are set for the
-    evaluation and restored afterwards.
+    evaluation and restored afterwards. Calls from several threads run one after the other.
 
     Args:
         network: A module that maps images (N, 3, S, S), float32 in [0, 1], to logits (N, K), or the path of a file: a

@@ -70,4 +70,4 @@ def evaluate_command(
         cells = sum(len(evaluated.cells) for evaluated in evaluations)
         line = f"{summary.evaluated} of {pluralize(cells, 'cell')} computed, {summary.cached} already stored"
         print_tables(tables, summary, line, as_json=as_json)
-        return exit_code(summary)
+        return exit_code(summary, force=config.force)

@@ -50,16 +50,20 @@ def _execute(job: Job, *, as_json: bool) -> int:
         summary = job.execute()
         tables = write_tables(job.store, job.config)
         print_tables(tables, summary, _done(summary, job.cells), as_json=as_json)
-        return exit_code(summary)
+        return exit_code(summary, force=job.config.force)
 
 
-def exit_code(summary: RunSummary) -> int:
-    """Return the exit code of a computation. If it was stopped, print how to continue it."""
+def exit_code(summary: RunSummary, *, force: bool) -> int:
+    """Return the exit code of a computation. If it was stopped, print how to continue it.
+
+    With ``force``, the same command would begin again, so that a short time budget would never compute all cells.
+    """
     failed = Exit.CELLS_FAILED if summary.bad else Exit.OK
     if summary.stopped is None:
         return failed
-    command = shlex.join(["bench", *click.get_current_context().find_root().obj])
-    say(f"stopped by {summary.stopped.reason}; to continue: {command}")
+    words = [word for word in click.get_current_context().find_root().obj if word != "--force"]
+    how = "to keep the stored results and compute the rest, instead of all again by --force" if force else "to continue"
+    say(f"stopped by {summary.stopped.reason}; {how}: {shlex.join(['bench', *words])}")
     return summary.stopped.exit_code or failed
 
 
@@ -68,7 +72,7 @@ def _done(summary: RunSummary, cells: int) -> str:
     if summary.cached == cells and (summary.diagnosed or summary.audited):
         done = f"{pluralize(summary.diagnosed, 'run')} diagnosed, {summary.audited} audited"
         return f"{done}; {'the only cell was' if cells == 1 else f'all {cells} cells were'} already stored"
-    if summary.cached == cells:
+    if summary.cached == cells and summary.stopped is None:
         there = "the only cell is" if cells == 1 else f"all {cells} cells are"
         return f"nothing to do: {there} already stored (--force computes {'it' if cells == 1 else 'them'} again)"
     computed = f"{summary.evaluated} of {pluralize(cells, 'cell')} computed"

@@ -17,6 +17,7 @@ import hashlib
 import io
 import json
 import os
+import stat
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -215,11 +216,10 @@ class CellJournal:
         path = self._journal_path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            if path.is_symlink():  # it may point to a file of the user
-                path.unlink()
+            earlier = _taken_from_others(path, self._end)
             with path.open("ab") as file:
-                file.truncate(self._end)
-                file.write(content)
+                file.truncate(self._end - len(earlier))
+                file.write(earlier + content)
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
@@ -302,6 +302,21 @@ def _opened(path: Path) -> Iterator[io.BufferedIOBase]:
             yield file
     except (OSError, MemoryError) as error:
         raise unreadable(path, JOURNAL.name, error) from None
+
+
+def _taken_from_others(path: Path, length: int) -> bytes:
+    """Delete a link to a file that may be the user's, or a pipe. Return its first ``length`` bytes if they are ours."""
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return b""
+    is_regular = stat.S_ISREG(status.st_mode)
+    if is_regular and status.st_nlink == 1:
+        return b""
+    with path.open("rb") if is_regular else io.BytesIO() as file:  # a hard link, for example from a copy by "cp -l"
+        earlier = file.read(length)
+    path.unlink()
+    return earlier
 
 
 def _remaining(file: io.BufferedIOBase) -> int:

@@ -82,6 +82,11 @@ class Robustness:
     def _attack(self, models: list[nn.Module], name: str, options: Mapping[str, Any]) -> None:
         if self._settled:
             raise BenchError("the test has finished, so nothing would be compared; call the fixture during the test.")
+        if options.get("time_budget") is not None:
+            raise BenchError(
+                "time_budget= may end the attacks before all requested cells are compared; remove it, and shorten the "
+                "test by limit= or attack_limit=."
+            )
         accepted = [key for key in inspect.signature(evaluate).parameters if key not in OWN_OPTIONS]
         for option in options:
             if option not in accepted:

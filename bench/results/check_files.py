@@ -15,13 +15,17 @@ from bench.core.errors import BenchError
 from bench.core.limits import RECORD
 from bench.core.records import EvalRecord, RunRecord
 from bench.core.sources import STORED_AS
+from bench.core.words import pluralize
 from bench.data.corrupted.arrays import MANIFEST, entries, raw_manifest
 from bench.results.record_files import parse_sealed
 from bench.results.store import TRIAL_FOLDERS, Store
 from bench.results.table_hashes import HASHES, WRITTEN_AGAIN, has_hashes, table_problems, tables_in
+from bench.results.unused_files import in_use
 from bench.runtime.files import file_sha
 from bench.runtime.input_files import entries as entries_of
-from bench.runtime.input_files import read_input
+from bench.runtime.input_files import exists, read_input
+
+OUTCOMES = ".samples.csv"
 
 
 @dataclass
@@ -110,6 +114,7 @@ def _check_run(report: FileReport, run_id: str, store: Store) -> None:
             with report.reporting():
                 report.n_files += 1
                 store.read_audit(run_id, path.stem)
+    report.problems += _missing_records(run_id, store)
     for path in _records(store, run_id, "cells"):
         with report.reporting():
             record = store.read_cell(run_id, path.stem)
@@ -117,6 +122,24 @@ def _check_run(report: FileReport, run_id: str, store: Store) -> None:
                 report.n_cells += 1
                 report.n_files += 1
                 _check_cell(report, record, store)
+
+
+def _missing_records(run_id: str, store: Store) -> Iterator[str]:
+    """Yield one sentence per record that is missing although files of the run need it.
+
+    A process that works in the folder may be about to write them.
+    """
+    folder, run = store.run_folder(run_id), store.run_path(run_id)
+    if run_id.startswith(".") or in_use(folder):  # a run that is being removed has such a name
+        return
+    cells = _records(store, run_id, "cells")
+    if cells and not exists(run):
+        rest = f"the folder has {pluralize(len(cells), 'cell')}, which no table shows"
+        yield f"{run} is missing; {rest}: run the same command again, or delete {folder}."
+    names = {path.name.partition(".")[0] for path in entries_of(folder / "cells") if path.name.endswith(OUTCOMES)}
+    for name in sorted(names - {path.stem for path in cells}):
+        path = folder / "cells" / name
+        yield f"{path}.json is missing; {name}{OUTCOMES} has its outcomes: run the same command again, or 'bench gc'."
 
 
 def _records(store: Store, run_id: str, kind: str) -> list[Path]:

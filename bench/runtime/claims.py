@@ -5,11 +5,13 @@ NFS. The claim of an owner that may be alive is never deleted by another process
 superseded: the next owner creates the claim of the next generation, ``<name>.<generation>.claim``. The owner of the
 highest generation has the work. A claim is stale if its owner is a dead process of this machine, or if the owner is
 elsewhere and has not renewed the time stamp of the claim for STALE_S seconds. The clock is the clock of the file
-system.
+system. A claim in a copy of a folder, or in a folder that was renamed, counts as elsewhere: its owner works on the
+original.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
@@ -151,7 +153,7 @@ def _clean_up(folder: Path, superseded: Iterable[Path]) -> None:
 
 def _release(path: Path) -> None:
     """Delete a claim of this process, unless it was superseded meanwhile and another owner has its name."""
-    if _read(path) in (None, _content()):
+    if _read(path) in (None, _content(path.parent)):
         _delete(path)
     with suppress(OSError):  # the folder has other claims, or is gone
         path.parent.rmdir()
@@ -170,7 +172,7 @@ def _generations(folder: Path, name: str) -> dict[int, Path]:
 
 def _create(path: Path) -> bool:
     """Create a claim with its owner as content; return False if it exists."""
-    content = json.dumps(_content()).encode()
+    content = json.dumps(_content(path.parent)).encode()
     temporary = path.with_name(f".{path.name}.{owner_token()}.{secrets.token_hex(4)}.tmp")
     for attempt in range(20):  # another process may remove the empty folder
         try:
@@ -192,9 +194,14 @@ def _create(path: Path) -> bool:
     return True
 
 
-def _content() -> dict[str, Any]:
-    """Return the content of the claims of this process."""
-    return {**machine(), "pid": os.getpid(), "started": start_time(os.getpid())}
+def _content(folder: Path) -> dict[str, Any]:
+    """Return the content of the claims of this process in ``folder``."""
+    return {**machine(), "pid": os.getpid(), "started": start_time(os.getpid()), "folder": _name_of(folder)}
+
+
+def _name_of(folder: Path) -> str:
+    """Return a name of a folder on this machine, which a copy does not have."""
+    return hashlib.sha256(os.fsencode(os.path.realpath(folder))).hexdigest()[:16]
 
 
 def _has_links(path: Path) -> bool:
@@ -237,7 +244,7 @@ def _is_stale(path: Path) -> bool:
     Raises BenchError if the folder cannot be written, because the claim could not be superseded either.
     """
     content = _read(path)
-    if content is not None and _is_here(content):
+    if content is not None and _is_here(content, path.parent):
         return not _owner_runs(content)
     try:
         return abs(file_system_time(path.parent) - path.lstat().st_mtime) > STALE_S
@@ -248,13 +255,15 @@ def _is_stale(path: Path) -> bool:
 
 
 def is_running(path: Path) -> bool:
-    """Return whether the owner of a claim is a process of this machine that runs or is suspended."""
+    """Return whether the owner of a claim is a process of this machine that runs or is suspended. Not in a copy."""
     content = _read(path)
-    return content is not None and _is_here(content) and _owner_runs(content)
+    return content is not None and _is_here(content, path.parent) and _owner_runs(content)
 
 
-def _is_here(content: dict[str, Any]) -> bool:
-    return all(content.get(key) == value for key, value in machine().items())
+def _is_here(content: dict[str, Any], folder: Path) -> bool:
+    """Return whether a process of this machine has written a claim in ``folder``. Older claims name no folder."""
+    here = {**machine(), "folder": _name_of(folder)}
+    return all(content.get(key) == value for key, value in here.items() if key != "folder" or key in content)
 
 
 def _owner_runs(content: dict[str, Any]) -> bool:

@@ -16,6 +16,7 @@ from torch.utils import _python_dispatch
 from torch.utils._device import DeviceContext
 
 from bench.core.errors import BenchError, CellFailure
+from bench.runtime.turns import own_turn
 
 #: Device types whose autocast is switched off.
 AUTOCAST_DEVICES = ("cpu", "cuda", "mps", "xpu")
@@ -29,9 +30,11 @@ def harness_torch_state() -> Iterator[None]:
     on every device type, default dtype float32, default device CPU, float32 matrix products and convolutions in full
     precision (no TF32, no bfloat16), cuDNN deterministic and without benchmarking, no anomaly detection, and
     ``use_deterministic_algorithms`` off (some operators raise when it is on). On exit, the values of the caller are
-    restored, even if the block has changed them.
+    restored, even if the block has changed them. The state belongs to all threads, so that they compute one after the
+    other, see :mod:`bench.runtime.turns`.
     """
     with ExitStack() as stack:
+        stack.enter_context(own_turn())
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
         stack.enter_context(_anomaly_detection_off())

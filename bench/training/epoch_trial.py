@@ -79,7 +79,7 @@ def _fit(model: ModelSpec, request: Request, budget_s: float, context: RunContex
     outcome = stored_trial(path, root, {"case": key}, trial, store=store)
     if outcome is None:
         return recipe.epochs
-    epochs = outcome["epochs"]
+    epochs = outcome.get("epochs")
     if type(epochs) is not int or not 1 <= epochs <= recipe.epochs:
         raise BenchError(f"{path} is no choice of epochs for {model.name}; delete it to repeat the trial.")
     return epochs

@@ -68,7 +68,7 @@ def _choose(
     outcome = stored_trial(path, results, vars(case), trial, store=store)
     if outcome is None:
         return "fp32"
-    if outcome["precision"] not in CHOICES:
+    if outcome.get("precision") not in CHOICES:
         raise BenchError(f"{path} is no choice of a precision for {case.model}; delete it to repeat the trial.")
     precision: Precision = outcome["precision"]
     return precision

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -247,6 +248,32 @@ def test_an_entry_with_missing_facts_is_not_used(tmp_path: Path) -> None:
     entry = save({}, {"facts": json.dumps({"key": "key"})})
     (tmp_path / "cell.search").write_bytes(journals._sealed(entry))
     assert not CellJournal(tmp_path / "cell", "key").resumed
+
+
+def test_a_journal_with_a_second_name_is_continued_in_a_file_of_its_own(tmp_path: Path) -> None:
+    write(tmp_path / "cell", 1, 2)
+    (tmp_path / "copy").hardlink_to(tmp_path / "cell.journal")
+    (tmp_path / "precious").write_text("content")
+    (tmp_path / "other.journal").hardlink_to(tmp_path / "precious")
+    before = (tmp_path / "copy").read_bytes()
+    for name in ("cell", "other"):
+        journal = CellJournal(tmp_path / name, "key")
+        for value in (1, 2, 3):
+            if journal.begin() is None:
+                journal.finish(finished(value))
+        assert len(entries(tmp_path / name)) == 3
+    assert (tmp_path / "copy").read_bytes() == before
+    assert (tmp_path / "precious").read_text() == "content"
+
+
+def test_a_journal_that_is_a_pipe_is_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "cell.journal")
+    reader = os.open(tmp_path / "cell.journal", os.O_RDONLY | os.O_NONBLOCK)  # else opening it for writing would wait
+    journal = CellJournal(tmp_path / "cell", "key")
+    journal.begin()
+    journal.finish(finished(1))
+    os.close(reader)
+    assert entries(tmp_path / "cell") == [1]
 
 
 def test_a_journal_that_is_a_link_leaves_its_target(tmp_path: Path) -> None:

@@ -96,6 +96,10 @@ CALLS = {
     "no call": ("pass", "has not called its fixture"),
     "option": ("robustness(load(), attack='pgd')", "unknown option 'attack'; did you mean 'attacks'"),
     "seed": ("robustness(load(), seed=3)", "unknown option 'seed'"),
+    "time budget": (
+        "robustness(load(), time_budget='1h')",
+        "time_budget= may end the attacks",
+    ),
     "empty": ("robustness([])", "sequence of models called 'model' is empty"),
     "twice": ("robustness(load(), **OPTIONS); robustness(load(), **OPTIONS)", "two models are called 'model'"),
 }

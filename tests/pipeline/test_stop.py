@@ -13,6 +13,7 @@ import pytest
 from torch import Tensor, nn
 
 import bench.cli.run as cli_run
+from bench import pipeline
 from bench.api import FailedCellsWarning, evaluate
 from bench.core.errors import BenchError
 from bench.evaluation import run_cells
@@ -28,6 +29,17 @@ ARGUMENTS = ("--attacks", "pgd-5,pgd-10", "--no-diagnose", "--epochs", "2")
 def counts(folder: Path) -> list[tuple[str, ...]]:
     with (folder / "results.csv").open(encoding="utf-8", newline="") as file:
         return [(r["attack"], r["n_correct"], r["n_forwards"], r["n_backwards"]) for r in csv.DictReader(file)]
+
+
+def stop_after(cells: int) -> Callable[..., None]:
+    left = [cells]
+
+    def check(*arguments: Any, **options: Any) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise Stopped(StopRequest("the time budget of 1s", 0))
+
+    return check
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -56,6 +68,16 @@ def test_a_signal_stops_inside_of_an_attack_and_the_command_continues(
     assert counts(tmp_path / "out") == counts(tmp_path / "whole")
     left = [p for pattern in ("*.search", "*.journal", "*.claim") for p in (tmp_path / "out").rglob(pattern)]
     assert not left
+
+
+def test_a_command_with_force_continues_without_it(run: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(run_cells, "check_stop", stop_after(1))
+        stopped = run(*ARGUMENTS, "--force", "--time-budget", "1h")
+    assert "instead of all again by --force: bench run" in stopped.err
+    assert "--force" not in stopped.err.rpartition("bench run")[2]
+    continued = run(*ARGUMENTS)
+    assert "1 already stored" in continued.err
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -87,6 +109,18 @@ def test_a_time_budget_exits_with_success_and_names_the_command(
     assert "--time-budget 1h" in stopped.err
 
 
+def test_a_stop_before_the_audit_does_not_say_that_nothing_is_to_do(
+    run: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ("--attacks", "fgsm", "--no-diagnose", "--epochs", "1", "--limit", "20")
+    run(*arguments, "--audit", "none")
+    monkeypatch.setattr(pipeline, "audit_run", stop_after(0))
+    stopped = run(*arguments, "--audit", "default")
+    assert "stopped by the time budget of 1s" in stopped.err
+    assert "computed, 4 already stored" in stopped.err
+    assert "nothing to do" not in stopped.err
+
+
 def test_another_time_budget_is_one_sentence(run: Bench) -> None:
     outcome = run(*ARGUMENTS, "--time-budget", "soon")
     assert outcome.code == 2
@@ -97,14 +131,7 @@ def test_another_time_budget_is_one_sentence(run: Bench) -> None:
 def test_the_api_reports_missing_results_at_the_end_of_the_time_budget(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cells: int
 ) -> None:
-    left = [cells]
-
-    def check() -> None:
-        left[0] -= 1
-        if left[0] < 0:
-            raise Stopped(StopRequest("the time budget of 1s", 0))
-
-    monkeypatch.setattr(run_cells, "check_stop", check)
+    monkeypatch.setattr(run_cells, "check_stop", stop_after(cells))
     net = nn.Sequential(nn.Flatten(), nn.Linear(192, 10))
     options: dict[str, Any] = {"name": "net", "limit": 20, "attacks": ("fgsm",), "corruptions": ("none",)}
     with pytest.warns(FailedCellsWarning, match="time budget of 1s: results are missing"):

@@ -16,6 +16,7 @@ from bench.core.records import RunRecord
 from bench.core.seals import sealed
 from bench.results.check_files import check_files
 from bench.results.store import Store
+from bench.runtime.claims import CLAIMS
 
 Bench = Callable[..., Any]
 
@@ -70,6 +71,20 @@ def damaged(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("lost", "says"), [("run.json", "the folder has 3 cells"), ("cells/*.json", "has its outcomes")]
+)
+def test_a_missing_record_is_a_problem_unless_a_process_works_there(store: Store, lost: str, says: str) -> None:
+    folder = min((store.root / "runs").iterdir())
+    path = min(folder.glob(lost))
+    path.unlink()
+    (problem,) = check_files(store).problems
+    assert problem.startswith(f"{path} is missing; ")
+    assert says in problem
+    with CLAIMS.claim(folder / "claims", "work"):
+        assert check_files(store).problems == []
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -74,6 +75,28 @@ def test_a_live_process_is_never_superseded(tmp_path: Path) -> None:
     path = claim_of(tmp_path / "claims", **machine(), pid=os.getpid(), started=start_time(os.getpid()))
     os.utime(path, (0, 0))
     assert not is_free(tmp_path / "claims")
+
+
+@pytest.mark.parametrize("move", [shutil.copytree, shutil.move], ids=["copied", "renamed"])
+def test_a_copy_of_a_folder_does_not_wait_for_the_process_that_works_on_the_original(
+    tmp_path: Path, move: Callable[[Path, Path], object]
+) -> None:
+    with Claims().claim(tmp_path / "results" / "claims", "work"):
+        move(tmp_path / "results", tmp_path / "other")
+        (path,) = (tmp_path / "other" / "claims").glob("*.claim")
+        assert not claims.is_running(path)
+        assert not is_free(path.parent)  # another process may have it, until it is old
+        os.utime(path, (0, 0))
+        assert is_free(path.parent)
+
+
+def test_a_folder_has_one_name_also_behind_a_link(tmp_path: Path) -> None:
+    (tmp_path / "results").mkdir()
+    (tmp_path / "link").symlink_to("results")
+    with Claims().claim(tmp_path / "link" / "claims", "work"):
+        (path,) = (tmp_path / "results" / "claims").glob("*.claim")
+        assert claims.is_running(path)
+    assert not path.exists()
 
 
 @pytest.mark.parametrize(("age", "free"), [(0.5, False), (1.5, True)])

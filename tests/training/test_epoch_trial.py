@@ -10,6 +10,7 @@ import pytest
 
 from bench.config import RunConfig
 from bench.core.errors import BenchError
+from bench.core.seals import sealed
 from bench.core.specs import TrainSpec
 from bench.job import Job
 from bench.training import epoch_trial
@@ -70,6 +71,9 @@ def test_a_damaged_choice_is_refused(trials: list[str], tmp_path: Path) -> None:
     (stored,) = (tmp_path / "epochs").iterdir()
     stored.write_text(stored.read_text().replace('"epochs": 4', '"epochs": 5'))
     with pytest.raises(BenchError, match="damaged"):
+        job(tmp_path)
+    stored.write_text(json.dumps(sealed({"case": stored.stem})))
+    with pytest.raises(BenchError, match="no choice of epochs"):
         job(tmp_path)
 
 

@@ -71,13 +71,16 @@ def test_a_damaged_choice_is_one_sentence(trials: list[Case], tmp_path: Path, co
         choose_precisions(request(), "cpu", tmp_path, Progress())
 
 
-@pytest.mark.parametrize("change", [{"model": "resnet50"}, {"precision": "fp16"}, {"precision": ["fp32"]}])
+@pytest.mark.parametrize(
+    "change", [{"model": "resnet50"}, {"precision": "fp16"}, {"precision": ["fp32"]}, {"precision": None}]
+)
 def test_the_choice_of_another_training_is_refused(
     trials: list[Case], tmp_path: Path, change: dict[str, object]
 ) -> None:
     choose_precisions(request(), "cpu", tmp_path, Progress())
     (stored,) = (tmp_path / "precision").iterdir()
-    stored.write_text(json.dumps(sealed({**json.loads(stored.read_text()), **change})))
+    content = {key: value for key, value in {**json.loads(stored.read_text()), **change}.items() if value is not None}
+    stored.write_text(json.dumps(sealed(content)))
     with pytest.raises(BenchError, match=r"no choice of a precision for resnet10t|outcome of another trial"):
         choose_precisions(request(), "cpu", tmp_path, Progress())
 
