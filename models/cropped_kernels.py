@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from types import MethodType
 from typing import NamedTuple
 
 import torch.nn.functional as F
@@ -53,8 +54,31 @@ def _output_size(size: int, kernel: int, stride: int, padding: int, dilation: in
     return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
 
 
+def _conv_forward(self: nn.Conv2d, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: A002
+    """Return the convolution of ``input``. The name is that of torch, so that a pickled layer is a plain one."""
+    crop = _crop(self, input)
+    if crop is None:
+        whole: Tensor = nn.Conv2d._conv_forward(self, input, weight, bias)
+        return whole
+    return _convolved(self, crop, input, _used(weight, crop), bias)
+
+
+def _used(weight: Tensor, crop: Crop) -> Tensor:
+    return weight[:, :, crop.rows.taps, crop.columns.taps]
+
+
+def _convolved(layer: nn.Conv2d, crop: Crop, images: Tensor, taps: Tensor, bias: Tensor | None) -> Tensor:
+    rows, columns = crop.rows, crop.columns
+    if crop.linear:
+        read = images[:, :, rows.pixels, columns.pixels].flatten(1)
+        return F.linear(read, taps.flatten(1), bias)[:, :, None, None]
+    assert rows.padding is not None
+    assert columns.padding is not None
+    return F.conv2d(images, taps, bias, layer.stride, (rows.padding, columns.padding), layer.dilation, layer.groups)
+
+
 class CroppedConv2d(nn.Conv2d):
-    """A convolution with zero padding that skips the taps that its input does not use."""
+    """A convolution of a frozen copy: it skips the taps that its input does not use, and keeps copies of the others."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name in torch
         """Return the convolution of ``input``, (N, C, H, W)."""
@@ -62,18 +86,8 @@ class CroppedConv2d(nn.Conv2d):
         if crop is None:
             return super().forward(input)
         size = (input.shape[-2], input.shape[-1])
-        weight = self._slice(crop) if self.weight.requires_grad else self._kept(crop, size)
-        rows, columns = crop.rows, crop.columns
-        if crop.linear:
-            read = input[:, :, rows.pixels, columns.pixels].flatten(1)
-            return F.linear(read, weight.flatten(1), self.bias)[:, :, None, None]
-        assert rows.padding is not None
-        assert columns.padding is not None
-        padding = (rows.padding, columns.padding)
-        return F.conv2d(input, weight, self.bias, self.stride, padding, self.dilation, self.groups)
-
-    def _slice(self, crop: Crop) -> Tensor:
-        return self.weight[:, :, crop.rows.taps, crop.columns.taps]
+        taps = _used(self.weight, crop) if self.weight.requires_grad else self._kept(crop, size)
+        return _convolved(self, crop, input, taps, self.bias)
 
     def _kept(self, crop: Crop, size: tuple[int, int]) -> Tensor:
         """Return the used taps of frozen weights, copied once: a slice would be copied again in every pass."""
@@ -82,7 +96,7 @@ class CroppedConv2d(nn.Conv2d):
             weight, version, taps = kept[size]
             if weight is self.weight and version == weight._version and _same_kind(weight, taps):
                 return taps
-        taps = self._slice(crop).detach().clone()
+        taps = _used(self.weight, crop).detach().clone()
         kept[size] = (self.weight, self.weight._version, taps)
         return taps
 
@@ -93,20 +107,25 @@ def _same_kind(one: Tensor, other: Tensor) -> bool:
 
 @contextmanager
 def cropped_kernels(model: nn.Module) -> Iterator[None]:
-    """Inside the context, the convolutions of ``model`` skip unused taps. Weights and names stay the same."""
+    """Inside the context, the convolutions of ``model`` skip unused taps. Classes, weights and names stay the same.
+
+    The taps are read in every pass: frozen weights may change during a training, unseen by torch if by ``weight.data``.
+    """
     convolutions = [module for module in model.modules() if _croppable(module)]
     for module in convolutions:
-        module.__class__ = CroppedConv2d
+        module.__dict__["_conv_forward"] = MethodType(_conv_forward, module)
     try:
         yield
     finally:
         for module in convolutions:
-            module.__class__ = nn.Conv2d
-            module.__dict__.pop("kept_taps", None)
+            module.__dict__.pop("_conv_forward", None)
 
 
 def crop_kernel(module: nn.Module, image: Tensor) -> bool:
-    """Let ``module`` skip unused taps if it has any for ``image``, (N, C, H, W). Return whether it has."""
+    """Let ``module``, of a frozen copy, skip unused taps if it has any for ``image``, (N, C, H, W).
+
+    Return whether it has.
+    """
     if not _croppable(module):
         return False
     assert isinstance(module, nn.Conv2d)
@@ -117,8 +136,8 @@ def crop_kernel(module: nn.Module, image: Tensor) -> bool:
 
 
 def _croppable(module: nn.Module) -> bool:
-    """Return whether ``module`` is a plain convolution: subclasses and hooks may use or change its weights."""
-    if type(module) is not nn.Conv2d or module._forward_pre_hooks:
+    """Return whether ``module`` is a plain convolution: subclasses, hooks and methods may use or change its weights."""
+    if type(module) is not nn.Conv2d or module._forward_pre_hooks or "_conv_forward" in module.__dict__:
         return False
     return module.padding_mode == "zeros" and not isinstance(module.padding, str)
 

@@ -118,7 +118,7 @@ def _described(content: Any) -> str:
 
 
 def _check_plain_tensors(found: Found, path: Path) -> None:
-    """Raise BenchError for quantised weights and for tensors without values."""
+    """Raise BenchError for quantised weights, sparse tensors and tensors without values."""
     for key, value in found.state.items():
         if key.rpartition(".")[2] == "_packed_params" or (isinstance(value, Tensor) and value.is_quantized):
             raise BenchError(
@@ -128,6 +128,10 @@ def _check_plain_tensors(found: Found, path: Path) -> None:
             )
         if isinstance(value, Tensor) and value.is_meta:
             raise BenchError(f"checkpoint {path} holds {key} without values, on the meta device; {WAY_OUT}.")
+        if isinstance(value, Tensor) and value.layout != torch.strided:
+            raise BenchError(
+                f"checkpoint {path} holds {key} as a sparse tensor; call to_dense() on it, and save again."
+            )
 
 
 def _check_size(state: State, path: Path) -> None:
@@ -222,6 +226,13 @@ def mismatch(model: nn.Module, state: State) -> str:
         for key in expected
         if isinstance(tensors.get(key), Tensor) and tensors[key].shape != expected[key].shape
     ]
+    types = [
+        f"{key} {str(tensors[key].dtype).removeprefix('torch.')}"
+        for key, parameter in model.named_parameters(remove_duplicate=False)
+        if isinstance(tensors.get(key), Tensor)
+        and parameter.is_floating_point()
+        and not tensors[key].is_floating_point()  # torch would convert the codes of quantised weights to floats
+    ]
     parts = []
     if missing:
         parts.append(f"{pluralize(len(missing), 'weight is', 'weights are')} missing ({_few(missing)})")
@@ -229,6 +240,10 @@ def mismatch(model: nn.Module, state: State) -> str:
         parts.append(f"{pluralize(len(unexpected), 'is', 'are')} unexpected ({_few(unexpected)})")
     if shapes:
         parts.append(f"{pluralize(len(shapes), 'has', 'have')} another shape ({_few(shapes)})")
+    if types:
+        parts.append(
+            f"{pluralize(len(types), 'is no floating-point tensor', 'are no floating-point tensors')} ({_few(types)})"
+        )
     return ", ".join(parts)
 
 

@@ -24,6 +24,7 @@ from bench.plots.corruptions import contact_sheet, save_sheet
 from bench.runtime.output_files import check_output
 
 PHOTOGRAPH = "china.jpg"  # part of scikit-learn
+MAX_SIDE = 1000  # pixels of an image; the sheet has about a hundred images
 
 
 class Picture(NamedTuple):
@@ -38,20 +39,26 @@ def plot_corruptions(
 ) -> int:
     """Corrupt the first test image of a data set, or a photograph of ``image_size`` pixels, and write the PNG.
 
-    Raises BenchError for a file name that does not end in .png.
+    Raises BenchError for a file name that does not end in .png, and for images of more than MAX_SIDE pixels.
     """
     path = out or Path("corruptions.png")
     if path.suffix.lower() != ".png":
         raise BenchError(f"--out {path} does not end in .png; name a PNG file.")
     check_output(path, "--out")
+    if image_size is not None and image_size > MAX_SIDE:
+        raise BenchError(f"--image-size {image_size} is more than {MAX_SIDE} pixels; give a smaller size.")
     picture = _photograph(image_size or PROFILE_SIZES["imagenet"])
     if dataset is not None:
         picture = _test_image(dataset, DataRequest(data_dir, image_size))
+    side = min(picture.pixels.shape[1:3])
+    if side > MAX_SIDE:
+        raise BenchError(
+            f"images of {dataset} have {side} pixels, more than {MAX_SIDE}; give --image-size to have them resized."
+        )
     sheet = {
         kind: [picture.pixels[0], *(corrupt_bytes(picture.pixels, [picture.name], kind, s)[0] for s in SEVERITY_LEVELS)]
         for kind in CORRUPTIONS
     }
-    side = min(picture.pixels.shape[1:3])
     families = {kind: CORRUPTIONS.get(kind).family for kind in CORRUPTIONS}
     save_sheet(path, contact_sheet(sheet, families, f"{picture.name}, {side} px, constants of {nearest_profile(side)}"))
     print(json.dumps({"path": str(path)}, indent=2) if as_json else path)

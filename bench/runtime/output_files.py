@@ -23,7 +23,7 @@ from bench.runtime.input_files import described, is_folder, resolved, status_of
 OWN_FILES = (
     "results.csv", "leaderboard.csv", "comparison.csv", "corruptions.csv", "tables.sha256", "run.toml", "evaluate.toml",
 )  # fmt: skip
-OWN_FOLDERS = ("runs", "corrupted", "claims", "precision")
+OWN_FOLDERS = ("runs", "corrupted", "claims", "precision", "epochs")
 FIGURES = (".png", ".svg")  # never files of a record
 
 #: Descriptors of the standard streams by their paths. They are written to without a rename, also if redirected.

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
+from operator import itemgetter
 from statistics import median
 from typing import Any
 
@@ -59,7 +60,7 @@ def fit_epochs(request: Request, budget_s: float, context: RunContext, *, store:
 
 
 def _fit(model: ModelSpec, request: Request, budget_s: float, context: RunContext, *, store: bool) -> int:
-    recipe, variants = recipe_of(request, model), tuple(request.variants.items())
+    recipe, variants = recipe_of(request, model), tuple(sorted(request.variants.items(), key=itemgetter(0)))
     n_train = request.data.train_limit or len(context.dataset.train)
     case = Case(
         model=model,

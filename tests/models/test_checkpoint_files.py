@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pickle
+import re
 import struct
 import tarfile
 import zipfile
@@ -22,7 +23,7 @@ from torch import nn
 from bench.core.errors import BenchError
 from bench.models.file_kinds import kind_of
 from bench.models.torch_files import ALLOWED
-from bench.models.weights import read_checkpoint
+from bench.models.weights import load_weights, read_checkpoint
 
 NETWORK = TinyNetwork().eval()
 
@@ -201,3 +202,21 @@ def test_a_long_header_is_no_safetensors_file(tmp_path: Path) -> None:
 def test_no_file_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match=r"checkpoint .* does not exist"):
         kind_of(tmp_path / "gone")
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.bool, torch.complex64])
+def test_weights_that_are_no_floats_do_not_fit(tmp_path: Path, dtype: torch.dtype) -> None:
+    """Torch would convert them without a word: int8 codes without their scale, complex numbers without their half."""
+    network = TinyNetwork()
+    name = next(name for name, _ in network.named_parameters())
+    torch.save({**network.state_dict(), name: network.state_dict()[name].to(dtype)}, tmp_path / "c.pth")
+    problem = load_weights(network, read_checkpoint(tmp_path / "c.pth").state)
+    assert problem == f"1 is no floating-point tensor ({name} {str(dtype).removeprefix('torch.')})"
+
+
+def test_a_sparse_tensor_is_one_sentence(tmp_path: Path) -> None:
+    state = TinyNetwork().state_dict()
+    name = next(name for name, value in state.items() if value.dim() == 2)
+    torch.save({**state, name: state[name].to_sparse()}, tmp_path / "c.pth")
+    with pytest.raises(BenchError, match=rf"holds {re.escape(name)} as a sparse tensor; call to_dense\(\)"):
+        read_checkpoint(tmp_path / "c.pth")

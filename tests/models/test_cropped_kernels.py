@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
 from itertools import product
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.functional import conv2d
 
 from bench.models.cropped_kernels import Axis, CroppedConv2d, crop_axis, crop_kernel, cropped_kernels
 
@@ -113,10 +118,61 @@ def test_other_convolutions_are_left(kind: str) -> None:
 
 def test_the_context_restores_the_layers() -> None:
     model = nn.Sequential(nn.Conv2d(2, 3, 3, padding=1), nn.ReLU())
-    names = list(model.state_dict())
+    names, attributes = list(model.state_dict()), set(vars(model[0]))
     with cropped_kernels(model):
-        assert type(model[0]) is CroppedConv2d
+        assert "_conv_forward" in vars(model[0])
+        assert type(model[0]) is nn.Conv2d  # penalties may choose layers by their class
         assert list(model.state_dict()) == names
-        model.requires_grad_(False)(images(1, 1).float())
-    assert type(model[0]) is nn.Conv2d
-    assert "kept_taps" not in model[0].__dict__
+        torch.nn.utils.parametrizations.weight_norm(model[0], "weight")
+        model(images(1, 1).float())
+    model(images(1, 1).float())
+    torch.nn.utils.parametrize.remove_parametrizations(model[0], "weight")
+    assert set(vars(model[0])) == attributes
+
+
+def scaled_in_place(layer: nn.Conv2d) -> nn.Conv2d:
+    layer.weight.data.mul_(2)
+    return layer
+
+
+def replaced(layer: nn.Conv2d) -> nn.Conv2d:
+    layer.weight.data = layer.weight.data + 1
+    return layer
+
+
+def changed_copy(layer: nn.Conv2d) -> nn.Conv2d:
+    other = copy.deepcopy(layer)
+    for _ in range(layer.weight._version):  # the numbers of changes agree, but not the weights
+        other.weight.mul_(2)
+    return other
+
+
+@pytest.mark.parametrize("change", [scaled_in_place, replaced, changed_copy])
+def test_frozen_weights_may_change_unseen_by_torch(change: Callable[[nn.Conv2d], nn.Conv2d]) -> None:
+    """A mean teacher inside of the model is updated like this during a training."""
+    layer = nn.Conv2d(2, 3, 3, padding=1).double().requires_grad_(False)
+    layer.load_state_dict(layer.state_dict())
+    with cropped_kernels(layer):
+        layer(images(1, 1))
+        changed = change(layer)
+        found = changed(images(1, 1))
+    assert torch.allclose(found, conv2d(images(1, 1), changed.weight, changed.bias, padding=1), atol=1e-12)
+
+
+def test_forward_derivatives_pass_the_kernel() -> None:
+    layer = nn.Conv2d(2, 3, 3, padding=1).double().requires_grad_(False)
+    weights = {"weight": layer.weight}
+    found = []
+    for context in (nullcontext(), cropped_kernels(layer)):
+        with context:
+            outputs = partial(functional_call, layer, args=(images(1, 1),))
+            found.append(torch.func.jvp(outputs, (weights,), (weights,))[1])
+    assert torch.allclose(*found, atol=1e-12)
+
+
+def test_a_layer_with_its_own_convolution_keeps_it() -> None:
+    layer = nn.Conv2d(2, 3, 3, padding=1)
+    layer._conv_forward = lambda inputs, weight, bias: inputs  # type: ignore[method-assign, assignment]
+    with cropped_kernels(layer):
+        assert torch.equal(layer(images(1, 1)), images(1, 1))
+    assert torch.equal(layer(images(1, 1)), images(1, 1))

@@ -13,6 +13,7 @@ from odd_paths import KINDS, odd_path
 
 from bench.core.errors import BenchError
 from bench.core.paths import shown
+from bench.results.store import TRIAL_FOLDERS
 from bench.runtime import output_files
 from bench.runtime.files import write_atomic
 from bench.runtime.output_files import OWN_FILES, append_output, check_output, write_output
@@ -129,9 +130,10 @@ def results_folder(folder: Path) -> Path:
     return root
 
 
-@pytest.mark.parametrize(
-    "name", [*OWN_FILES, "runs/r/run.json", "runs/r/cells/c.json", "runs/r/cells/new.csv", "runs/new", "corrupted/new"]
-)
+NAMES = ("runs/r/run.json", "runs/r/cells/c.json", "runs/r/cells/new.csv", "runs/new", "corrupted/new")
+
+
+@pytest.mark.parametrize("name", [*OWN_FILES, *NAMES, *(f"{folder}/c.json" for folder in TRIAL_FOLDERS)])
 @pytest.mark.parametrize("way", ["itself", "link", "dots"])
 def test_files_of_a_results_folder_are_never_written(name: str, way: str, tmp_path: Path) -> None:
     root = results_folder(tmp_path)

@@ -52,6 +52,13 @@ def test_the_slowest_variant_decides_for_all(trials: list[str], tmp_path: Path) 
     assert json.loads(stored.read_text())["seconds_per_epoch"] == {"baseline": 0.4, "pgd_at": 4.0}
 
 
+def test_the_order_of_the_variants_does_not_matter(trials: list[str], tmp_path: Path) -> None:
+    job(tmp_path)
+    trials.clear()
+    assert epochs(job(tmp_path, variants=BOTH[::-1])) == {4}
+    assert trials == []
+
+
 def test_at_least_one_epoch_and_at_most_those_of_the_recipe(
     trials: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from pictures import pictures
 from PIL import Image
 
@@ -40,3 +41,22 @@ def test_the_command_draws_all_kinds_into_a_png(bench: Callable[..., Any], tmp_p
         assert (refused.code, refused.out) == (2, "")
         assert refused.err == f"error: --out {tmp_path / name} does not end in .png; name a PNG file.\n"
     assert [p.name for p in tmp_path.iterdir()] == ["sheet.PNG"]
+
+
+@pytest.mark.parametrize("size", [4000, 10**14])
+def test_a_sheet_of_large_images_is_refused(bench: Callable[..., Any], tmp_path: Path, size: int) -> None:
+    refused = bench("plot", "corruptions", "--image-size", size, "--out", tmp_path / "sheet.png")
+    assert refused.code == 2
+    assert refused.err == f"error: --image-size {size} is more than 1000 pixels; give a smaller size.\n"
+
+
+def test_a_sheet_of_large_images_of_a_data_set_is_refused(bench: Callable[..., Any], tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        (tmp_path / split / "a").mkdir(parents=True)
+        (tmp_path / split / "b").mkdir()
+        Image.new("RGB", (1001, 1001)).save(tmp_path / split / "a" / f"{split}.png")
+        Image.new("RGB", (1001, 1001), "red").save(tmp_path / split / "b" / f"{split}.png")
+    folder = ("--dataset", "imagefolder", "--data-dir", tmp_path)
+    refused = bench("plot", "corruptions", *folder, "--out", tmp_path / "sheet.png")
+    assert refused.code == 2
+    assert "have 1001 pixels, more than 1000; give --image-size" in refused.err
