@@ -21,6 +21,7 @@ from bench.core.errors import first_line, ran_out_of_memory
 from bench.core.specs import Precision
 from bench.models.classifier import Classifier
 from bench.models.folding import folded
+from bench.models.memory_format import to_channels_last
 from bench.sanity.model_state import probing
 
 EXAMPLES = 8
@@ -117,7 +118,7 @@ class SearchModels:
         if _channels_last(self._device, precision) and any(isinstance(m, nn.Conv2d) for m in self._model.modules()):
             copied = _copy(self._model) if folded_copy is None else folded_copy
             if copied is not None:
-                yield copied.to(memory_format=torch.channels_last)
+                yield to_channels_last(copied)
         if folded_copy is not None:
             yield folded_copy.to(memory_format=torch.contiguous_format)
         if precision == "bf16":

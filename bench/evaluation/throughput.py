@@ -14,6 +14,7 @@ from bench.context import RunContext
 from bench.core.specs import Precision, TrainSpec
 from bench.evaluation.fast_model import SearchModels
 from bench.models.classifier import Classifier, freeze
+from bench.models.memory_format import to_channels_last
 from bench.models.step_loss import passes_per_step
 from bench.training.checkpoints import build_run
 from bench.training.train import forward
@@ -56,7 +57,8 @@ def _training(model: Classifier, inputs: Tensor, spec: TrainSpec) -> float:
     Augmentation and the optimiser step are not measured. ``model`` is frozen afterwards.
     """
     low, adversary = spec.recipe.precision == "bf16", spec.variant_spec.adversary
-    model.to(memory_format=torch.channels_last if low else torch.contiguous_format)  # see bench.training.train
+    if low:
+        to_channels_last(model)  # see bench.training.train
     outputs_of = partial(_outputs, model, low_precision=low)
     seconds = passes_per_step(spec.variant_spec) * seconds_per_image(outputs_of, inputs, differentiated=False)
     freeze(model)

@@ -85,6 +85,7 @@ def train_run(spec: TrainSpec, context: RunContext) -> tuple[RunRecord, BuiltMod
 
     Returns the record and the trained model. If the training fails, the record gives the reason and the model is None.
     """
+    check_stop()  # the time budget may have ended before a trial chose the recipe
     images = context.images("train", spec.data.train_limit)
     context.progress.line(f"{spec.name}: training on {len(images)} of {len(context.dataset.train)} images")
     if spec.model.mean is not None:

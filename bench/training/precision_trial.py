@@ -21,6 +21,7 @@ from bench.context import failures_as
 from bench.core.errors import BenchError, CellFailure
 from bench.core.specs import ModelSpec, Precision, VariantSpec, short_id
 from bench.models.build import build_classifier
+from bench.models.memory_format import to_channels_last
 from bench.planning.plan import Request
 from bench.runtime.environment import choose_device, has_bfloat16
 from bench.runtime.progress import Progress
@@ -117,7 +118,7 @@ def _rate(case: Case, num_classes: int, device: torch.device, precision: Precisi
     )
     model = built.classifier.to(device).train()
     if precision == "bf16":
-        model.to(memory_format=torch.channels_last)
+        to_channels_last(model)
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
     count = min(case.batch_size, LARGEST_BATCH)
     images = torch.rand(count, 3, case.image_size, case.image_size, device=device)

@@ -20,6 +20,7 @@ from bench.models.auxiliary_losses import Batch
 from bench.models.classifier import Classifier
 from bench.models.cropped_kernels import cropped_kernels
 from bench.models.margins import logit_margins
+from bench.models.memory_format import to_channels_last
 from bench.models.objective import Objective
 from bench.models.schedules import StepStats, TrainingFacts
 from bench.models.spectral_norm import settle_spectral_norms
@@ -95,7 +96,7 @@ def train(
     state = state or begin(model, spec, objective)
     if spec.recipe.precision == "bf16":
         # bfloat16 convolutions are several times faster in this layout. The weights do not change.
-        model.to(memory_format=torch.channels_last)
+        to_channels_last(model)
     match_layouts(state.optimizer)
     if objective.term is not None:
         objective.term.to(device)

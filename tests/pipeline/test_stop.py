@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from bench.evaluation import run_cells
 from bench.evaluation.pass_counter import CountingModel
 from bench.runtime import interrupt
 from bench.runtime.interrupt import Stopped, StopRequest
+from bench.training import epoch_trial
 
 Bench = Callable[..., Any]
 
@@ -119,6 +121,25 @@ def test_a_stop_before_the_audit_does_not_say_that_nothing_is_to_do(
     assert "stopped by the time budget of 1s" in stopped.err
     assert "computed, 4 already stored" in stopped.err
     assert "nothing to do" not in stopped.err
+
+
+def test_no_training_begins_after_the_end_of_the_time_budget(
+    run: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The trial of --train-budget may take longer. Without its outcome, the recipe would be another one."""
+
+    def trial(*_: object) -> dict[str, Any]:
+        time.sleep(1.1)
+        return {"epochs": 1}
+
+    monkeypatch.setattr(epoch_trial, "_try", trial)
+    arguments = ("--attacks", "fgsm", "--no-diagnose", "--limit", "20", "--train-budget", "1h")
+    stopped = run(*arguments, "--time-budget", "1s")
+    assert (stopped.code, "stopped by the time budget of 1s" in stopped.err) == (0, True)
+    assert not list(tmp_path.rglob("training.safetensors"))
+    assert not list(tmp_path.rglob("run.json"))
+    assert run(*arguments).code == 0
+    assert list(tmp_path.rglob("run.json"))
 
 
 def test_another_time_budget_is_one_sentence(run: Bench) -> None:
