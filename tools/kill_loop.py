@@ -85,7 +85,7 @@ def command(folder: Path, plugin: Path) -> list[str]:
 def start(arguments: list[str], log: Path, counters: Counters) -> int:
     """Fork a process that runs the command line, with its output in ``log``. Return its id."""
     from bench.cli import invoke
-    from bench.runtime.interrupt import terminate
+    from bench.runtime.interrupt import Terminated, terminate
 
     pid = os.fork()
     if pid:
@@ -100,6 +100,8 @@ def start(arguments: list[str], log: Path, counters: Counters) -> int:
         code = invoke(arguments)
         sys.stdout.flush()
         sys.stderr.flush()
+    except KeyboardInterrupt as error:  # as bench/__main__.py
+        code = 143 if isinstance(error, Terminated) else 130
     finally:
         os._exit(code)
 
