@@ -17,13 +17,16 @@ def main() -> None:
     os.environ.setdefault("TQDM_MININTERVAL", "5")  # bars of downloads are printed as lines: see bench.runtime.console
     from bench.cli import invoke
     from bench.runtime.console import flush, harden
-    from bench.runtime.interrupt import terminate
+    from bench.runtime.interrupt import Terminated, terminate
 
     harden()
-    signal.signal(signal.SIGTERM, terminate)
-    code = invoke(sys.argv[1:])
-    flush()
-    leave_threads(code)
+    try:
+        signal.signal(signal.SIGTERM, terminate)
+        code = invoke(sys.argv[1:])
+        flush()
+        leave_threads(code)
+    except KeyboardInterrupt as error:  # a signal before the command begins, or when everything is stored
+        code = 143 if isinstance(error, Terminated) else 130
     sys.exit(code)
 
 

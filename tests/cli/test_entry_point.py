@@ -17,6 +17,7 @@ def test_a_signal_outside_of_the_command_exits_with_its_code(
     def interrupted(*_: object) -> int:
         raise error
 
+    monkeypatch.setattr(console, "harden", lambda: None)
     monkeypatch.setattr(__main__.signal, "signal", lambda *_: None)
     monkeypatch.setattr(cli, "invoke", interrupted if moment == "before" else lambda _: 0)
     monkeypatch.setattr(console, "flush", interrupted if moment == "after" else lambda: None)
