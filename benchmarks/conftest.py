@@ -6,6 +6,7 @@ batches of a few images. The goals apply to ``--engine-size full`` on an otherwi
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--training-size", choices=("small", "full"), default="small", help="size of the benchmarks of training"
     )
+    group.addoption("--table", type=Path, help="write the table of results to this CSV file, too")
     group.addoption(
         "--engine-clock", choices=("wall", "cpu"), default="wall", help="cpu: time of this process, CPU only"
     )
@@ -87,8 +89,13 @@ def defended(choice: Choice, engine: Bench) -> EvaluatedModel:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Print the table of results."""
     if ROWS:
-        size, threads = config.getoption("--engine-size"), torch.get_num_threads()
-        terminalreporter.section(f"engine, {size} size, {threads} threads, {config.getoption('--engine-clock')} clock")
-        for row in ROWS:
-            verdict = {True: "met", False: "NOT met", None: "no verdict"}[row.met]
-            terminalreporter.line(f"| {row.case} | {row.measured} | {row.goal} | {verdict} |")
+        option, threads = config.getoption, torch.get_num_threads()
+        sizes = f"engine: {option('--engine-size')} size, training: {option('--training-size')} size"
+        terminalreporter.section(f"{sizes}, {threads} threads, {option('--engine-clock')} clock")
+        verdicts = {True: "met", False: "NOT met", None: "no verdict"}
+        rows = [(row.case, row.measured, row.goal, verdicts[row.met]) for row in ROWS]
+        for cells in rows:
+            terminalreporter.line(f"| {' | '.join(cells)} |")
+        if option("--table") is not None:
+            with option("--table").open("w", encoding="utf-8", newline="") as file:
+                csv.writer(file).writerows([("case", "measured", "goal", "verdict"), *rows])
