@@ -7,6 +7,10 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.core.vocabulary import Exit
 
 PATIENCE_S = 5.0
 
@@ -15,11 +19,14 @@ def main() -> None:
     """Run the command line and exit with its exit code. For invalid input, print one sentence and exit with code 2."""
     restart_in_utf8()
     os.environ.setdefault("TQDM_MININTERVAL", "5")  # bars of downloads are printed as lines: see bench.runtime.console
-    from bench.cli import invoke
     from bench.runtime.console import flush, harden
     from bench.runtime.interrupt import Terminated, terminate
 
     harden()
+    try:
+        from bench.cli import invoke
+    except Exception as error:  # noqa: BLE001 - a damaged library may raise any error
+        sys.exit(without_click(error, sys.argv[1:]))
     try:
         signal.signal(signal.SIGTERM, terminate)
         code = invoke(sys.argv[1:])
@@ -28,6 +35,29 @@ def main() -> None:
     except KeyboardInterrupt as error:  # a signal before the command begins, or when everything is stored
         code = 143 if isinstance(error, Terminated) else 130
     sys.exit(code)
+
+
+def without_click(error: Exception, arguments: Sequence[str]) -> int:
+    """Return the exit code of a command line that cannot be read, because importing ``click`` raised ``error``.
+
+    ``doctor`` makes its checks, also of the folder after ``--results``. All other commands are one sentence.
+    """
+    from bench.runtime.console import say
+
+    if arguments[:1] == ["doctor"]:
+        from bench.doctor.check import as_text
+        from bench.doctor.examine import examine
+
+        folder = arguments[2] if arguments[1:2] == ["--results"] and len(arguments) > 2 else "results"
+        print(as_text(list(examine(Path(folder)))))
+        return Exit.NOT_VERIFIED
+    from bench.runtime.versions import import_problem
+
+    problem = import_problem(error) if isinstance(error, ImportError) else ""
+    if not problem:
+        raise error
+    say(f"error: {problem}")
+    return Exit.USAGE
 
 
 def leave_threads(code: int) -> None:

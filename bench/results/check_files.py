@@ -6,8 +6,8 @@ reported as a problem, and the check goes on with the next file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,8 +15,10 @@ from bench.core.errors import BenchError
 from bench.core.limits import RECORD
 from bench.core.records import EvalRecord, RunRecord
 from bench.core.sources import STORED_AS
+from bench.core.specs import short_id
 from bench.core.words import pluralize
 from bench.data.corrupted.arrays import MANIFEST, entries, raw_manifest
+from bench.results.garbage import used_images
 from bench.results.record_files import parse_sealed
 from bench.results.store import TRIAL_FOLDERS, Store
 from bench.results.table_hashes import HASHES, WRITTEN_AGAIN, has_hashes, table_problems, tables_in
@@ -26,6 +28,7 @@ from bench.runtime.input_files import entries as entries_of
 from bench.runtime.input_files import exists, read_input
 
 OUTCOMES = ".samples.csv"
+CASE = ("model", "image_size", "batch_size", "code_sha")  # fields of bench.training.precision_trial.Case
 
 
 @dataclass
@@ -72,21 +75,25 @@ def check_files(store: Store, tell: Callable[[str], None] = lambda line: None) -
     for folder in run_folders:
         tell(folder.name)
         _check_run(report, folder.name, store)
+    cells = list(_readable_cells(store)) if sets else []
     for folder in sets:
         tell(folder.name)
-        _check_set(report, folder)
+        _check_set(report, folder, cells)
     _check_choices(report, store)
     _check_tables(report, store)
     return report
 
 
 def _check_choices(report: FileReport, store: Store) -> None:
-    """Check the seals of the outcomes of trials, see :mod:`bench.training.stored_trial`."""
+    """Check the seals and names of the outcomes of trials, see :mod:`bench.training.stored_trial`."""
     for path in (path for folder in TRIAL_FOLDERS for path in entries_of(store.root / folder)):
         if path.suffix == ".json":
             report.n_files += 1
             with report.reporting():
-                parse_sealed(read_input(path, RECORD), where=str(path))
+                content = parse_sealed(read_input(path, RECORD), where=str(path))
+                name = content.get("case") or short_id({key: content[key] for key in CASE if key in content})
+                if name != path.stem:
+                    raise BenchError(f"{path} is the outcome of another trial; delete it to repeat the trial.")
 
 
 def _check_tables(report: FileReport, store: Store) -> None:
@@ -165,9 +172,30 @@ def _check_cell(report: FileReport, record: EvalRecord, store: Store) -> None:
         store.read_samples(record)
 
 
-def _check_set(report: FileReport, folder: Path) -> None:
-    """Check the files of a set of corrupted images against its manifest. Files that are not listed are never used."""
-    if (folder / MANIFEST).exists() and not raw_manifest(folder):
-        report.problems.append(f"{folder / MANIFEST} is damaged; delete {folder}, which is generated again.")
-    for name, entry in entries(folder).items():
+def _check_set(report: FileReport, folder: Path, cells: Sequence[EvalRecord]) -> None:
+    """Check the files of a set of corrupted images against its manifest. Files that are not listed are never used.
+
+    ``cells`` are those of all runs. A file that no cell uses may be missing: 'bench gc' deletes such files.
+    """
+    again = f"delete {folder}, which is generated again."
+    if exists(folder / MANIFEST) and not raw_manifest(folder):
+        report.problems.append(f"{folder / MANIFEST} is damaged; {again}")
+    found = entries(folder)
+    for name, entry in found.items():
         report.compare(folder / name, entry.sha256, MANIFEST)
+    if in_use(folder):  # the files are being written
+        return
+    if not exists(folder / MANIFEST):  # nor has a set whose process was killed, but no cell uses that
+        kinds = {cell.spec.corruption.kind for cell in cells if cell.spec.corruption is not None}
+        if any(exists(folder / f"{kind}.npy") for kind in kinds):
+            report.problems.append(f"{folder / MANIFEST} is missing; {again}")
+    for name in sorted(used_images(folder, cells) - set(found)):
+        report.problems.append(f"{folder / name} is missing; {MANIFEST} has its hash: {again}")
+
+
+def _readable_cells(store: Store) -> Iterator[EvalRecord]:
+    for folder in entries_of(store.root / "runs"):
+        for path in _records(store, folder.name, "cells"):
+            with suppress(BenchError):  # reported already
+                if (record := store.read_cell(folder.name, path.stem)) is not None:
+                    yield record

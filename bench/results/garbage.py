@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,13 +95,21 @@ def _with_cells(cells: list[EvalRecord] | None, run_id: str, store: Store) -> li
 
 def _sort_set(found: Inventory, folder: Path, cells: Sequence[EvalRecord]) -> None:
     """Sort the files of one set of corrupted images. A file is needed if its manifest fits a cell."""
-    manifest, listed = raw_manifest(folder), raw_entries(folder)
-    used = {name for name, entry in listed.items() if any(_uses(cell, manifest, name, entry) for cell in cells)}
+    listed, used = raw_entries(folder), used_images(folder, cells)
     for path in files_below(folder):
         if path.parent != folder or (path.name not in listed and path.name != MANIFEST):
             found.add_other(path)
-        elif path.name not in used and not (used and path.name in (LABELS, MANIFEST)):
+        elif path.name not in used and not (used and path.name == MANIFEST):
             found.add(path, "corrupted images that no cell uses")
+
+
+def used_images(folder: Path, cells: Iterable[EvalRecord]) -> set[str]:
+    """Return the names of the listed files of a set of corrupted images that ``cells`` use, and of their labels."""
+    manifest, listed = raw_manifest(folder), raw_entries(folder)
+    used: set[str] = set()
+    for cell in cells:
+        used |= {name for name, entry in listed.items() if _uses(cell, manifest, name, entry)}
+    return used | ({LABELS} & set(listed) if used else set())
 
 
 def _uses(cell: EvalRecord, manifest: dict[str, Any], name: str, entry: Any) -> bool:

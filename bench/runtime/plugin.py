@@ -6,18 +6,18 @@ import hashlib
 import importlib.util
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from importlib.machinery import BYTECODE_SUFFIXES
 from pathlib import Path
 
 from bench.core.errors import BenchError
 from bench.core.limits import PLUGIN
 from bench.core.paths import shown
 from bench.core.registry import REGISTRATIONS, Registration
-from bench.runtime.files import without_byte_order_mark
 from bench.runtime.foreign_code import foreign_code
 from bench.runtime.input_files import read_input, resolved, status_of
 from bench.runtime.plugin_imports import imported_files, is_installed, roots_in
-from bench.runtime.source_loader import SourceLoader, import_from_source
+from bench.runtime.source_loader import SourceLoader, code_sha, import_from_source, keep_code
 
 _LOADED: dict[Path, str] = {}  # hash by path of the plug-in
 _REGISTERED: dict[Path, tuple[Registration, ...]] = {}  # entries by path of the plug-in
@@ -60,31 +60,28 @@ def is_of_plugin(kind: str, name: str) -> bool:
 def content_sha(path: Path, loaded: Iterable[str]) -> str:
     """Return a hash of the file, of the modules it imports from its folder, and of ``loaded`` files in this folder.
 
-    Absolute imports are looked up in the folder, and in its subfolders that are on ``sys.path``.
+    Absolute imports are looked up in the folder, and in folders on ``sys.path`` below or above it.
     """
+    return _sha_of(_hashes(path, loaded), path.parent)
+
+
+def _hashes(path: Path, loaded: Iterable[str]) -> dict[Path, str]:
+    """Return the hashes of the files that :func:`content_sha` covers."""
     folder = path.parent
     own = (_inside(Path(file), folder) for file in loaded)
-    files = {path, *_imported(path), *own}
+    files = {path, *imported_files(path, roots_in(folder)), *own}
     files = {file for file in files if file.is_relative_to(folder) and not is_installed(file, folder)}
-    parts = [f"{file.relative_to(folder)}:{_code_sha(file)}" for file in sorted(files)]
+    return {file: code_sha(read_input(file, PLUGIN)) for file in sorted(files)}
+
+
+def _sha_of(hashes: Mapping[Path, str], folder: Path) -> str:
+    parts = [f"{file.relative_to(folder)}:{sha}" for file, sha in hashes.items()]
     return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogateescape")).hexdigest()
-
-
-def _imported(path: Path) -> set[Path]:
-    """Return the files in the folder of ``path`` that it imports, without those of installed packages."""
-    folder = path.parent
-    files = imported_files(path, roots_in(folder))
-    return {file for file in files if file.is_relative_to(folder) and not is_installed(file, folder)}
 
 
 def _inside(file: Path, folder: Path) -> Path:
     """Return the path without symbolic links, unless it lies in ``folder`` as it is."""
     return file if file.is_relative_to(folder) else file.resolve()
-
-
-def _code_sha(file: Path) -> str:
-    """Return a hash of Python code that does not depend on line ends or on a byte order mark."""
-    return hashlib.sha256(without_byte_order_mark(read_input(file, PLUGIN)).replace(b"\r\n", b"\n")).hexdigest()
 
 
 def _files(names: Iterable[str]) -> list[str]:
@@ -99,6 +96,8 @@ def _load(path: Path) -> None:
         return
     if status_of(path, PLUGIN.name) is None:
         raise BenchError(f"plugin {shown(path)} does not exist.")
+    if path.suffix in BYTECODE_SUFFIXES:
+        raise BenchError(f"plugin {shown(path)} is a compiled file, which is never run; give its source.")
     loader = SourceLoader(name, str(path)) if path.suffix == ".py" else None
     spec = importlib.util.spec_from_file_location(name, path, loader=loader)
     if spec is None or spec.loader is None:
@@ -111,12 +110,14 @@ def _load(path: Path) -> None:
         import_from_source(path.parent)
         with foreign_code():
             spec.loader.exec_module(module)
-        content = content_sha(path, _files(set(sys.modules) - before))
+        hashes = _hashes(path, _files(set(sys.modules) - before))
+        for file, sha in hashes.items():
+            keep_code(file, sha)
     except BenchError as error:
         del sys.modules[name]
         raise BenchError(f"plugin {path}: {error}") from error
     except Exception as error:
         del sys.modules[name]
         raise BenchError(f"plugin {path} failed: {type(error).__name__}: {error}.") from error
-    _LOADED[path] = content
+    _LOADED[path] = _sha_of(hashes, path.parent)
     _REGISTERED[path] = tuple(REGISTRATIONS[count:])

@@ -10,18 +10,32 @@ import ast
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from importlib.machinery import all_suffixes
+from importlib.machinery import EXTENSION_SUFFIXES, SOURCE_SUFFIXES
+from importlib.util import resolve_name
 from pathlib import Path
 
 IMPORTERS = ("import_module", "__import__")  # functions that import the module named by their first argument
+SUFFIXES = (*EXTENSION_SUFFIXES, *SOURCE_SUFFIXES)  # compiled files of Python are not imported
 INIT = "__init__"
 INSTALLED = frozenset({"site-packages", "dist-packages"})
 
 
 def roots_in(folder: Path) -> list[Path]:
-    """Return the folders in which a plug-in finds its modules: ``folder``, and its subfolders on the path."""
-    on_path = (Path(entry) for entry in sys.path)
-    return [folder, *dict.fromkeys(e for e in on_path if folder in e.parents and not is_installed(e, folder))]
+    """Return the folders in which a plug-in finds its modules: ``folder``, and folders on the path below or above it.
+
+    From a folder above, the plug-in may import ``folder`` as a package. The folders are given without links.
+    """
+    on_path = dict.fromkeys(real for entry in sys.path if (real := _real(entry)) is not None and real != folder)
+    below = [path for path in on_path if folder in path.parents and not is_installed(path, folder)]
+    return [folder, *below, *(path for path in on_path if path in folder.parents)]
+
+
+def _real(entry: str) -> Path | None:
+    """Return an entry of the path without links; None for one that is no path, such as a loop of links."""
+    try:
+        return Path(entry).resolve()
+    except (OSError, RuntimeError, ValueError):
+        return None
 
 
 def is_installed(file: Path, folder: Path) -> bool:
@@ -32,16 +46,19 @@ def is_installed(file: Path, folder: Path) -> bool:
 
 
 def imported_files(path: Path, roots: Sequence[Path]) -> set[Path]:
-    """Return the files below ``roots`` that ``path`` imports, directly or indirectly, without ``path`` itself.
+    """Return the files in the folder of ``path`` that it imports, directly or indirectly, without ``path`` itself.
 
     ``roots`` are the folders in which absolute imports are looked up. Packages without ``__init__.py`` are followed,
-    too. Symbolic links are kept as they are. A file that is not valid Python has no imports.
+    too. Symbolic links are kept as they are. A file that is not valid Python has no imports. Files outside of the
+    folder, such as installed packages, are not read.
     """
+    folder = path.parent
     found: set[Path] = set()
     pending = [path]
     while pending:
         file = pending.pop()
-        new = set(_files_of(file, roots)) - found - {path}
+        files = {other for other in _files_of(file, roots) if other.is_relative_to(folder)}
+        new = files - found - {path}
         found |= new
         pending += [other for other in new if other.suffix == ".py"]
     return found
@@ -66,12 +83,25 @@ def _files_of(file: Path, roots: Sequence[Path]) -> Iterator[Path]:
 
 
 def _literal_import(node: ast.AST) -> str | None:
-    """Return the name in a call such as ``import_module("name")``; None for all other nodes."""
-    if not isinstance(node, ast.Call) or not node.args or not isinstance(node.args[0], ast.Constant):
+    """Return the name in a call such as ``import_module("name")``; None for all other nodes.
+
+    ``import_module(".name", "package")`` is "package.name".
+    """
+    if not isinstance(node, ast.Call):
         return None
     function = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-    value = node.args[0].value
-    return value if function in IMPORTERS and isinstance(value, str) else None
+    name, package = [*(_text(argument) for argument in node.args[:2]), "", ""][:2]
+    if function not in IMPORTERS or not name:
+        return None
+    if function == "import_module" and name.startswith(".") and package:
+        with suppress(ImportError):  # more dots than packages
+            return resolve_name(name, package)
+    return name
+
+
+def _text(node: ast.AST) -> str:
+    """Return the value of a literal string; empty for all other nodes."""
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
 
 
 def _above(file: Path, level: int) -> Path:
@@ -87,6 +117,8 @@ def _from(folders: Iterable[Path], parts: Sequence[str], names: Sequence[str]) -
         for name in names:
             if name == "*":
                 yield from (file for file in _children(package) if _is_module(file))
+                for child in _children(package):
+                    yield from _module(child, INIT)
             else:
                 yield from _modules([folder], [*parts, name])
 
@@ -101,7 +133,7 @@ def _modules(folders: Iterable[Path], parts: Sequence[str]) -> Iterator[Path]:
 
 
 def _module(folder: Path, name: str) -> Iterator[Path]:
-    for suffix in all_suffixes():
+    for suffix in SUFFIXES:
         file = folder / f"{name}{suffix}"
         with suppress(OSError):  # the name is too long for a file
             if name and file.is_file():
@@ -113,4 +145,4 @@ def _children(folder: Path) -> list[Path]:
 
 
 def _is_module(file: Path) -> bool:
-    return file.is_file() and any(file.name.endswith(suffix) for suffix in all_suffixes())
+    return file.is_file() and any(file.name.endswith(suffix) for suffix in SUFFIXES)

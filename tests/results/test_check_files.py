@@ -11,12 +11,15 @@ from typing import Any
 
 import pytest
 from records import audit_record, cell_record, run_record, samples_of
+from stored_runs import corrupted_cell, corrupted_set
 
 from bench.core.records import RunRecord
 from bench.core.seals import sealed
+from bench.core.specs import short_id
 from bench.results.check_files import check_files
 from bench.results.store import Store
 from bench.runtime.claims import CLAIMS
+from bench.training.precision_trial import Case
 
 Bench = Callable[..., Any]
 
@@ -58,13 +61,53 @@ def test_a_sound_folder_has_no_problem(store: Store) -> None:
 
 
 def test_a_damaged_choice_of_a_precision_is_a_problem(store: Store) -> None:
-    choice = store.root / "precision/abc.json"
-    choice.parent.mkdir()
-    choice.write_text(json.dumps(sealed({"precision": "fp32"})))
+    choice = choice_of(store, "resnet18")
     assert check_files(store).problems == []
     choice.write_text(choice.read_text().replace("fp32", "bf16"))
     (problem,) = check_files(store).problems
-    assert "precision/abc.json is damaged" in problem
+    assert f"{choice} is damaged" in problem
+
+
+def choice_of(store: Store, model: str) -> Path:
+    case = Case(model, 8, 16)
+    path = store.root / f"precision/{short_id(case)}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(sealed({"precision": "fp32", **vars(case)})))
+    return path
+
+
+def test_a_choice_that_was_replaced_by_another_one_is_a_problem(store: Store) -> None:
+    first, second = choice_of(store, "resnet18"), choice_of(store, "resnet34")
+    epochs = store.root / "epochs/abc.json"
+    epochs.parent.mkdir()
+    epochs.write_text(json.dumps(sealed({"epochs": 2, "case": "abc"})))
+    assert check_files(store).problems == []
+    first.write_bytes(second.read_bytes())
+    epochs.rename(epochs.with_name("def.json"))
+    problems = check_files(store).problems
+    assert [problem.partition("; ")[0] for problem in problems] == [
+        f"{path} is the outcome of another trial" for path in (first, epochs.with_name("def.json"))
+    ]
+
+
+@pytest.mark.parametrize("lost", ["fog.npy", "labels.npy", "manifest.json"])
+def test_missing_corrupted_images_of_a_cell_are_a_problem(store: Store, lost: str) -> None:
+    """Images that no cell uses may be missing: 'bench gc' deletes them."""
+    run = stored(store, "arcface")
+    store.write_cell(corrupted_cell(run, "fog"), samples_of([True, False]))
+    folder = store.root / "corrupted/def"
+    corrupted_set(folder)
+    (folder / "snow.npy").unlink()
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for name in ("fog.npy", "labels.npy"):
+        manifest["files"][name]["sha256"] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert check_files(store).problems == []
+    (folder / lost).unlink()
+    (problem,) = check_files(store).problems
+    assert problem.startswith(f"{folder / lost} is missing; ")
+    with CLAIMS.claim(folder / "claims", "work"):
+        assert check_files(store).problems == []
 
 
 def damaged(path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.core.errors import BenchError
 from bench.runtime.plugin import content_sha, load_plugins
 from bench.runtime.plugin_imports import imported_files
 
@@ -137,3 +138,77 @@ def test_a_name_that_no_file_can_have_is_no_file(tmp_path: Path) -> None:
     (tmp_path / "plugin.py").write_text(f"import {'x' * 300}\n__import__('{'y.' * 3000}')\nimport other\n")
     (tmp_path / "other.py").write_text("")
     assert imported_files(tmp_path / "plugin.py", [tmp_path]) == {tmp_path / "other.py"}
+
+
+def hashes_of(plugins: list[Path], above: Path) -> list[str]:
+    """The hashes of plug-ins that a new process loads with ``above`` on its path."""
+    program = (
+        "import sys; from pathlib import Path; from bench.runtime import plugin; sys.path.insert(0, sys.argv[1]); "
+    )
+    program += "plugin.load_plugins(map(Path, sys.argv[2:])); print(*plugin._LOADED.values())"
+    command = [sys.executable, "-c", program, str(above), *map(str, plugins)]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHONDONT", "PYTHONPYCACHE"))}
+    return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout.split()
+
+
+def test_a_package_of_a_folder_above_is_part_of_each_plugin(tmp_path: Path) -> None:
+    """The current folder, here above, is on the path of python -m. The second plug-in finds all modules loaded."""
+    imports = "from own import helper\nfrom own.more import *\nfrom own.part import VALUE\n"
+    late = "def late():\n    from own import helper\n    from own.more import sub\n    from own.part import VALUE\n"
+    files = {"a.py": imports, "b.py": imports, "c.py": late, "more/__init__.py": "__all__ = ['sub']"}
+    edited = ["helper.py", "part/__init__.py", "__init__.py", "more/sub/__init__.py"]
+    for name, text in {**files, **dict.fromkeys(edited, "VALUE = 1")}.items():
+        (tmp_path / "own" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "own" / name).write_text(text)
+    (tmp_path / "link").symlink_to(tmp_path)
+    plugins = [tmp_path / "own" / name for name in ("a.py", "b.py", "c.py")]
+    found = [hashes_of(plugins, tmp_path)]
+    for name in edited:
+        (tmp_path / "own" / name).write_text("VALUE = 2")
+        found.append(hashes_of(plugins, tmp_path / "link"))
+    assert [len(set(shas)) for shas in zip(*found, strict=True)] == [5, 5, 5]
+    assert not list(tmp_path.rglob("*.pyc")), "none is written, also for the folder as a package"
+
+
+def test_a_relative_name_is_looked_up_in_its_package(tmp_path: Path) -> None:
+    (tmp_path / "package").mkdir()
+    for name in ("inner.py", "package/inner.py"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "plug.py").write_text("import importlib\nimportlib.import_module('.inner', 'package')\n")
+    assert imported_files(tmp_path / "plug.py", [tmp_path]) == {tmp_path / "package/inner.py"}
+
+
+def test_code_that_changes_after_it_was_hashed_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A function imports a module when it is called, long after the plug-in was loaded."""
+    helper, plug = tmp_path / "helper_of_late_import.py", tmp_path / "plug_with_late_import.py"
+    plug.write_text("def call():\n    import helper_of_late_import as h\n    return h.VALUE\n")
+    helper.write_text("VALUE = 1")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    load_plugins([plug])
+    (module,) = (m for name, m in sys.modules.items() if name.startswith("bench_plugin_plug_with_late_import"))
+    helper.write_text("VALUE = 2")
+    with pytest.raises(ImportError, match=r"helper_of_late_import\.py changed after it was loaded"):
+        module.call()
+    helper.write_text("VALUE = 1")
+    assert module.call() == 1
+
+
+def test_code_that_changes_before_it_is_hashed_is_refused(tmp_path: Path) -> None:
+    plug = tmp_path / "plug.py"
+    plug.write_text("from pathlib import Path\nPath(__file__).write_text('VALUE = 2')\n")
+    with pytest.raises(BenchError, match=r"plug\.py changed after it was loaded"):
+        load_plugins([plug])
+
+
+def test_a_compiled_file_without_source_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = tmp_path / "compiled_helper_of_this_test.py"
+    source.write_text("VALUE = 1")
+    py_compile.compile(str(source), cfile=str(source.with_suffix(".pyc")))
+    source.unlink()
+    plug = tmp_path / "plug.py"
+    plug.write_text("import compiled_helper_of_this_test")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(BenchError, match="No module named 'compiled_helper_of_this_test'"):
+        load_plugins([plug])
+    with pytest.raises(BenchError, match="is a compiled file, which is never run; give its source"):
+        load_plugins([source.with_suffix(".pyc")])

@@ -132,3 +132,24 @@ for name in ("bench.api", "bench.external.load_file", "bench.training.train", "b
     assert shown.stdout.splitlines() == ["2"] * 3 + [f"BenchError {expected[:40]}"] * 4, shown.stderr
     assert [line.startswith(f"error: {expected}") for line in shown.stderr.splitlines()] == [True] * 3
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "arguments"),
+    [("ModuleNotFoundError('No module', name='click')", ["list", "models"]), ("RuntimeError('damaged')", ["doctor"])],
+)
+def test_a_machine_without_click(error: str, arguments: list[str], tmp_path: Path) -> None:
+    """The library reads the command line. Without it, the doctor runs, and all other commands are one sentence."""
+    (tmp_path / "click").mkdir()
+    (tmp_path / "click/__init__.py").write_text(f"raise {error}\n")
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    command = [sys.executable, "-m", "bench", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    if arguments == ["doctor"]:
+        assert (done.returncode, done.stderr) == (1, "")
+        (line,) = (line for line in done.stdout.splitlines() if line.split()[:2] == ["fail", "click"])
+        assert line.endswith("its import fails: RuntimeError: damaged")
+    else:
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith("error: click ")
+        assert done.stderr.count("\n") == 1
