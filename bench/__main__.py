@@ -19,16 +19,19 @@ def main() -> None:
     """Run the command line and exit with its exit code. For invalid input, print one sentence and exit with code 2."""
     restart_in_utf8()
     os.environ.setdefault("TQDM_MININTERVAL", "5")  # bars of downloads are printed as lines: see bench.runtime.console
-    from bench.runtime.console import flush, harden
+    from bench.runtime.console import flush, harden, say
     from bench.runtime.interrupt import Terminated, terminate
 
     harden()
     try:
+        signal.signal(signal.SIGTERM, terminate)
         from bench.cli import invoke
+    except KeyboardInterrupt as error:
+        say("interrupted before the command began.")
+        sys.exit(143 if isinstance(error, Terminated) else 130)
     except Exception as error:  # noqa: BLE001 - a damaged library may raise any error
         sys.exit(without_click(error, sys.argv[1:]))
     try:
-        signal.signal(signal.SIGTERM, terminate)
         code = invoke(sys.argv[1:])
         flush()
         leave_threads(code)
