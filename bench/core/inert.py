@@ -21,6 +21,9 @@ from typing import Final
 FORMULA: Final = "=+-@\uff1d\uff0b\uff0d\uff20"  # first characters of formulas, and their full-width forms
 LONGEST: Final = 2000  # number of characters of a message that are kept
 
+#: Printable characters without a shape or a width: joiners, fillers, inherent vowels, and selectors of variants, which
+#: could hide a second text in a name. Unicode lists them as Default_Ignorable_Code_Point.
+_INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _ESCAPED = re.compile(r"\\(\\|x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8})")
 _MARKDOWN = re.compile(r"[\\`*\[\]<|~&$]|(?<![^\W_])_|_(?![^\W_])")
@@ -43,7 +46,7 @@ def one_line(text: str) -> str:
     >>> print(one_line("a\x1b[31m\n\u202eb \ud800"))
     a\x1b[31m\x0a\u202eb \ud800
     """
-    return text if text.isprintable() else "".join(map(_visible, text))
+    return text if _is_visible(text) else "".join(map(_visible, text))
 
 
 def shortened(text: str, longest: int = LONGEST) -> str:
@@ -146,16 +149,20 @@ def json_text(document: str) -> str:
     >>> print(json_text('{"a\x7f": "\u202e"}'))
     {"a\u007f": "\u202e"}
     """
-    return "\n".join(line if line.isprintable() else "".join(map(_json_escape, line)) for line in document.split("\n"))
+    return "\n".join(line if _is_visible(line) else "".join(map(_json_escape, line)) for line in document.split("\n"))
 
 
 def _is_formula(text: str) -> bool:
     return text.startswith(tuple(FORMULA)) and not _NUMBER.fullmatch(text)
 
 
+def _is_visible(text: str) -> bool:
+    return text.isprintable() and (text.isascii() or not _INVISIBLE.search(text))
+
+
 def _visible(character: str) -> str:
     """Return a character, or its escape if it has no shape."""
-    if character.isprintable() or unicodedata.category(character) == "Zs":
+    if _is_visible(character) or unicodedata.category(character) == "Zs":
         return character
     code = ord(character)
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
@@ -166,7 +173,7 @@ def _unescaped(escape: str) -> str:
 
 
 def _json_escape(character: str) -> str:
-    if character.isprintable() or unicodedata.category(character) == "Zs":
+    if _is_visible(character) or unicodedata.category(character) == "Zs":
         return character
     units = character.encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))
