@@ -23,6 +23,8 @@ def scalar(part: str, value: object, source: Tensor | None) -> Tensor:
     """
     if not isinstance(value, Tensor):
         raise CellFailure("loss_error", f"the {part} returned {type(value).__name__}; return a tensor of one number.")
+    if value.is_meta:
+        raise CellFailure("loss_error", f"the {part} returned a number on meta; return one that is computed.")
     if value.ndim or not value.is_floating_point():
         raise CellFailure(
             "loss_error", f"the {part} returned {value.dtype} of shape {tuple(value.shape)}; return one float."

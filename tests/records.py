@@ -58,9 +58,9 @@ def cell_record(run: RunRecord, attack: str, correct: list[bool]) -> EvalRecord:
     )
     return EvalRecord(
         cell_id=spec.cell_id, spec=spec, weights_sha=run.weights_sha, status="ok", reason="", message="",
-        n=len(correct), n_test=10, n_attacked=len(correct), n_correct=sum(correct), max_distance=None, n_forwards=1,
-        n_backwards=1, batch_size=8, time_s=1.5, created="2026-01-01T00:00:00+00:00", official=True, dtype="float32",
-        backend="b", backend_version="1", notes=("a note",), environment=ENVIRONMENT,
+        n=len(correct), n_test=max(10, len(correct)), n_attacked=len(correct), n_correct=sum(correct),
+        max_distance=None, n_forwards=1, n_backwards=1, batch_size=8, time_s=1.5, created="2026-01-01T00:00:00+00:00",
+        official=True, dtype="float32", backend="b", backend_version="1", notes=("a note",), environment=ENVIRONMENT,
     )  # fmt: skip
 
 

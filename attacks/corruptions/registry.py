@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
@@ -96,10 +97,14 @@ class CorruptionRegistry(Registry[CorruptionEntry]):
 
     def _file_problem(self, name: str) -> str:
         """Describe why the images cannot be stored as ``<name>.npy``; empty if they can."""
-        if name.casefold() in OTHER_FILES:
+        if _folded(name) in OTHER_FILES:
             return "a set of corrupted images has another file of this name"
-        same = next((other for other in self if other != name and other.casefold() == name.casefold()), None)
-        return file_name_problem(name) if same is None else f"{same!r} differs from it in upper and lower case only"
+        same = next((other for other in self if other != name and _folded(other) == _folded(name)), None)
+        return (
+            file_name_problem(name)
+            if same is None
+            else f"{same!r} differs from it in case or in the form of its accents only"
+        )
 
 
 BUILTIN: Final = "bench.attacks.corruptions.builtin"  # the origin of the corruptions that come with the project
@@ -134,6 +139,11 @@ def _kinds(pattern: str) -> list[str]:
         known = [*CORRUPTIONS, *SETS, NONE, *FAMILIES]
         raise unknown_name("corruption", pattern, known, hint="See 'bench list corruptions'.")
     return [pattern]
+
+
+def _folded(name: str) -> str:
+    """Return the name as file systems compare it that ignore case, and whether an accent is a character of its own."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def is_standard(name: str) -> bool:

@@ -23,7 +23,10 @@ SEPARATORS = ",:"  # separate the names of a list, and the parts of model:varian
 
 LONGEST_FILE_NAME = 100  # bytes; most file systems allow 255, and suffixes are added
 #: Names that Windows reserves for devices, compared in upper case and without a suffix.
-DEVICES = frozenset({"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(10))})
+DEVICES = frozenset({
+    "CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$",
+    *(f"{port}{n}" for port in ("COM", "LPT") for n in "0123456789¹²³"),
+})  # fmt: skip
 
 _NO_FILE_NAME = re.compile(r'[/\\<>:"|?*]')
 _BREAKS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")

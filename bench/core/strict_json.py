@@ -48,9 +48,14 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content = dict(pairs)
     if len(content) < len(pairs):
         for key, value in pairs:
-            if content[key] != value:
+            if not _same(content[key], value):
                 raise ValueError(f"the key {key[:40]!r} has two different values")
     return content
+
+
+def _same(first: Any, second: Any) -> bool:
+    """Return whether two values are equal. In Python, true equals 1 and false equals 0; in JSON they do not."""
+    return bool(first == second) and json.dumps(first, sort_keys=True) == json.dumps(second, sort_keys=True)
 
 
 def _constant(text: str) -> Any:

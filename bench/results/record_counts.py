@@ -61,7 +61,8 @@ def _bounds(record: RunRecord | EvalRecord | DiagnosisRecord | AuditRecord) -> I
 
 
 def _of_cell(cell: EvalRecord) -> Iterator[Bound]:
-    for name in ("n", "n_test", "n_forwards", "n_backwards", "batch_size", "max_distance"):
+    yield "n", cell.n, cell.n_test
+    for name in ("n_test", "n_forwards", "n_backwards", "batch_size", "max_distance"):
         yield name, getattr(cell, name), None
     is_ok = cell.status == "ok"  # a failed cell may have attacked images without having evaluated any
     for name in ("n_attacked", "n_correct", "n_broken_8bit", "n_truncated", "leaked", "n_majority"):

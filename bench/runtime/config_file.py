@@ -12,7 +12,7 @@ import tomli_w
 
 from bench.core.errors import BenchError
 from bench.core.limits import CONFIG
-from bench.core.number_text import MAX_INTEGER
+from bench.core.number_text import MAX_INTEGER, parse_number
 from bench.core.options import Config, as_toml
 from bench.runtime.files import write_atomic
 from bench.runtime.input_files import is_file, read_input, read_text
@@ -41,7 +41,7 @@ def read_config(
             same option.
     """
     try:
-        content = tomllib.loads(read_text(path, CONFIG))
+        content = tomllib.loads(read_text(path, CONFIG), parse_float=parse_number)
     except (ValueError, RecursionError) as error:  # ValueError: a number of more than 4300 digits, too
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error).rstrip(".")
         raise BenchError(f"config {path} is not TOML: {reason}.") from None

@@ -88,7 +88,14 @@ def append_output(path: Path, text: str, option: str, *, inputs: Iterable[Path |
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a+b") as file:
             starts_line = file.seek(0, os.SEEK_END) == 0 or (file.seek(-1, os.SEEK_END), file.read(1))[1] == b"\n"
-            file.write((b"" if starts_line else b"\n") + text.encode())
+            added = (b"" if starts_line else b"\n") + text.encode()
+            if os.fstat(file.fileno()).st_nlink == 1:
+                file.write(added)
+                return
+            file.seek(0)
+            content = file.read()
+        # The file has another name. Written in place, the text would be in a table or a record with this name, too.
+        write_atomic(path, content + added, follow_link=True)
     except OSError as error:
         raise _refused(path, option, error.strerror or str(error)) from None
 
@@ -159,7 +166,7 @@ def _write_all(descriptor: int, content: bytes, path: Path, option: str) -> None
             if not select.select([], [descriptor], [], PATIENCE)[1]:
                 raise _refused(path, option, f"its reader took nothing for {PATIENCE:g} s")
             try:
-                rest = rest[os.write(descriptor, rest) :]
+                rest = rest[os.write(descriptor, rest[: select.PIPE_BUF]) :]  # a longer write may wait for the reader
             except BlockingIOError:
                 continue
     except OSError as error:

@@ -12,8 +12,8 @@ from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 from rich.text import Text
 
-from bench.core.inert import one_line, terminal
-from bench.runtime.console import bars_stream, say
+from bench.core.inert import one_line, shortened, terminal
+from bench.runtime.console import MESSAGE, bars_stream, say
 
 
 class Stage(Protocol):
@@ -79,7 +79,9 @@ class TerminalProgress(Progress):
 
     def line(self, text: str) -> None:
         """Print one line of text above the bars."""
-        self.console.print(one_line(text), highlight=False, markup=False, emoji=False, soft_wrap=True)
+        self.console.print(
+            shortened(one_line(text), MESSAGE), highlight=False, markup=False, emoji=False, soft_wrap=True
+        )
 
 
 class _Bar:

@@ -9,14 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import chain
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 PLAIN = (bool, int, float, str, type(None))
 RESTORED = frozenset({"training"})  # restored by bench.attacks.engine.untouched
 TENSORS = frozenset({"_parameters", "_buffers"})  # compared by bench.sanity.model_state
+OF_TORCH = frozenset(vars(nn.Module()))  # containers of torch itself; hooks and submodules have their own parts
+DEPTH = 4  # levels of nested lists and dictionaries of plain values that are compared
+TENSOR_HOOKS = ("_backward_hooks", "_post_accumulate_grad_hooks")
 MISSING = object()
 
 
@@ -27,7 +32,10 @@ class Part(NamedTuple):
     read: Callable[[], Mapping[Any, Any]]
     write: Callable[[Any, Any], None]  # key and value; MISSING removes the entry
     copy: Mapping[Any, Any]
-    selected: bool = False  # only plain values, modules and functions are compared
+    selected: bool = False  # only values, modules and functions are compared
+    contents: Mapping[Any, Any] = MappingProxyType(
+        {}
+    )  # copies of the tensors, lists and dictionaries among the entries
 
 
 Parts = Sequence[Part]
@@ -41,13 +49,14 @@ def parts_of(model: nn.Module) -> Parts:
 def changed_parts(parts: Parts) -> list[str]:
     """Return the names of the entries that were added, removed or replaced since :func:`parts_of`.
 
-    In the attributes of a module or class, only plain values, modules and functions are compared.
+    In the attributes of a module or class, only plain values, tensors, modules and functions are compared, and tuples,
+    lists and dictionaries of plain values. Those of a module are found, too, if they were changed in place.
     """
     return [f"{part.name}{key}" for part, key in _changes(parts)]
 
 
 def changed_values(parts: Parts) -> list[str]:
-    """Return the names of the changed entries that are attributes with a plain value before and after, or no value.
+    """Return the names of the changed entries that are attributes with a value before and after, or no value.
 
     Hooks, submodules and methods are none of them.
     """
@@ -55,7 +64,7 @@ def changed_values(parts: Parts) -> list[str]:
         f"{part.name}{key}"
         for part, key in _changes(parts)
         if all(
-            value is MISSING or isinstance(value, PLAIN)
+            value is MISSING or _is_value(value)
             for value in (part.copy.get(key, MISSING), part.read().get(key, MISSING))
         )
     ]
@@ -64,7 +73,10 @@ def changed_values(parts: Parts) -> list[str]:
 def restore_parts(parts: Parts) -> None:
     """Undo every change that :func:`changed_parts` reports."""
     for part, key in list(_changes(parts)):
-        part.write(key, part.copy.get(key, MISSING))
+        value = part.copy.get(key, MISSING)
+        part.write(key, value)
+        if key in part.contents:
+            _refill(value, part.contents[key])
 
 
 def _dictionaries(model: nn.Module) -> Iterator[Part]:
@@ -75,6 +87,8 @@ def _dictionaries(model: nn.Module) -> Iterator[Part]:
         if isinstance(module, torch.jit.ScriptModule):  # it cannot be changed in place
             continue
         prefix = f"{path}." if path else ""
+        for own, tensor in chain(module.named_parameters(recurse=False), module.named_buffers(recurse=False)):
+            yield from (_hooks_of(f"{prefix}{own}.{name} ", tensor, name) for name in TENSOR_HOOKS)
         attributes = vars(module)
         yield _of_dictionary(prefix, attributes, selected=True)
         for name, entries in attributes.items():
@@ -91,7 +105,23 @@ def _of_dictionary(name: str, entries: dict[Any, Any], *, selected: bool = False
         else:
             entries[key] = value
 
-    return Part(name, lambda: entries, write, dict(entries), selected)
+    contents = {key: _copy(value) for key, value in entries.items() if selected and _is_container(key, value)}
+    return Part(name, lambda: entries, write, dict(entries), selected, contents)
+
+
+def _hooks_of(name: str, tensor: Tensor, attribute: str) -> Part:
+    """Return the hooks of a tensor, which has a dictionary of them after the first was registered."""
+
+    def read() -> dict[Any, Any]:
+        return getattr(tensor, attribute, None) or {}
+
+    def write(key: Any, value: Any) -> None:
+        if value is MISSING:
+            del read()[key]
+        else:
+            read()[key] = value
+
+    return Part(name, read, write, dict(read()))
 
 
 def _classes(model: nn.Module) -> Iterator[Part]:
@@ -132,17 +162,69 @@ def _changes(parts: Parts) -> Iterator[tuple[Part, Any]]:
         entries = part.read()
         for key in [*part.copy, *(key for key in entries if key not in part.copy)]:
             before, after = part.copy.get(key, MISSING), entries.get(key, MISSING)
-            if before is after or (part.selected and (key in RESTORED or not _counts(before, after))):
+            if before is after and key not in part.contents:
                 continue
-            if not (isinstance(before, PLAIN) and type(before) is type(after) and _equal(before, after)):
+            if part.selected and (key in RESTORED or not _counts(key, before, after)):
+                continue
+            if not _equal(part.contents.get(key, before), after):
                 yield part, key
 
 
-def _counts(before: object, after: object) -> bool:
+def _counts(key: Any, before: object, after: object) -> bool:
     """Return whether a change of an attribute may change the model. Caches in other objects are ignored."""
     kinds = (*PLAIN, property, classmethod)
-    return all(value is MISSING or isinstance(value, kinds) or callable(value) for value in (before, after))
+    return all(
+        value is MISSING or isinstance(value, kinds) or callable(value) or _is_container(key, value)
+        for value in (before, after)
+    )
+
+
+def _is_container(key: Any, value: object) -> bool:
+    """Return whether an attribute is a tensor, or a tuple, list or dictionary of plain values."""
+    return key not in OF_TORCH and not isinstance(value, PLAIN) and _is_value(value)
+
+
+def _is_value(value: object, depth: int = DEPTH) -> bool:
+    if isinstance(value, Tensor):
+        return value.layout == torch.strided and not value.is_meta and not value.is_quantized
+    if type(value) is dict and depth:
+        return all(isinstance(name, PLAIN) and _is_value(inner, depth - 1) for name, inner in value.items())
+    if type(value) in (list, tuple, torch.Size) and depth:
+        return all(_is_value(inner, depth - 1) for inner in value)  # type: ignore[attr-defined]
+    return isinstance(value, PLAIN)
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    if isinstance(value, dict):
+        return {name: _copy(inner) for name, inner in value.items()}
+    return type(value)(map(_copy, value)) if isinstance(value, list | tuple) else value
+
+
+def _refill(value: Any, content: Any) -> None:
+    """Give a tensor, list or dictionary, and those inside of it, their earlier content."""
+    if isinstance(value, Tensor):
+        with torch.inference_mode(value.is_inference()), torch.no_grad():
+            value.copy_(content)
+    elif isinstance(value, dict):
+        value.clear()
+        value.update(_copy(content))
+    elif isinstance(value, list):
+        value[:] = _copy(content)
 
 
 def _equal(before: Any, after: Any) -> bool:
+    """Return whether two attributes are the same object, or have the same value."""
+    if isinstance(before, Tensor) and isinstance(after, Tensor):
+        like = (before.shape, before.dtype, before.device) == (after.shape, after.dtype, after.device)
+        return like and bool(((before == after) | ((before != before) & (after != after))).all())
+    if type(before) is not type(after):
+        return False
+    if isinstance(before, dict):
+        return list(before) == list(after) and all(map(_equal, before.values(), after.values()))
+    if isinstance(before, list | tuple):
+        return len(before) == len(after) and all(map(_equal, before, after))
+    if not isinstance(before, PLAIN):
+        return before is after
     return bool(before == after) or (before != before and after != after)

@@ -85,6 +85,15 @@ COMMANDS = (
     ("check", "--baseline", "BASE", "--junit", "JUNIT", "--summary", "PAGE"),
     ("check", "--baseline", "BASE", "--run", HOSTILE),
     ("verify", "RUN"),
+    ("verify", "--all"),
+    ("gc",),
+    ("audit", HOSTILE),
+    ("audit", "RUN"),
+    ("diagnose", HOSTILE),
+    ("diagnose", "RUN"),
+    ("plot", "latents", HOSTILE),
+    ("plot", "latents", "RUN"),
+    ("rm", HOSTILE),
     ("list", "models", "--plugin", HOSTILE.replace("\0", "")),
 )
 

@@ -27,11 +27,13 @@ class Net(nn.Module):
         super().__init__()
         self.net, self.act, self.scale, self.shape = linear(), nn.LeakyReLU(0.3), 2.0, 0
         self.passes: int | None = None
+        self.mean, self.factors, self.options, self.powers = torch.tensor(0.5), [1.0], {"bias": [0.0]}, (1.0,)
 
     def forward(self, inputs: Tensor) -> Tensor:
         self.passes = (self.passes or 0) + 1
         self.shape = len(inputs)
-        logits: Tensor = self.scale * self.act(self.net(inputs))
+        inputs = (inputs - self.mean) * self.factors[0] + self.options["bias"][0]
+        logits: Tensor = self.scale * self.act(self.net(inputs)) ** self.powers[0]
         return logits
 
 
@@ -54,12 +56,20 @@ CHANGES: dict[str, Change] = {
     "act._forward_pre_hooks": lambda net: net.act.register_forward_pre_hook(lambda module, inputs: (-inputs[0],)),
     "net.1._is_full_backward_hook and": lambda net: net.net[1].register_full_backward_hook(lambda *_: None),
     "_global_forward_hooks of torch": lambda net: HOOKS.register_module_forward_hook(lambda *_: None),
+    "net.1.weight._backward_hooks": lambda net: net.net[1].weight.requires_grad_().register_hook(torch.neg),
+    "net.1.bias._post_accumulate_grad_hooks": lambda net: (
+        net.net[1].bias.requires_grad_().register_post_accumulate_grad_hook(print)
+    ),
     "act.__class__": lambda net: setattr(net.act, "__class__", nn.Tanh),
     "act and": lambda net: setattr(net, "act", nn.Softplus()),
     "net.0 and": lambda net: net.net.__setitem__(0, nn.Sequential(nn.Flatten(), nn.Tanh())),
     "extra and": lambda net: net.add_module("extra", nn.ReLU()),
     "forward and": lambda net: setattr(net, "forward", constant),
     "act.negative_slope": lambda net: setattr(net.act, "negative_slope", -1.0),
+    "mean and": lambda net: setattr(net, "mean", torch.tensor(0.9)),
+    "factors and": lambda net: net.factors.__setitem__(0, -1.0),
+    "options and": lambda net: net.options["bias"].__setitem__(0, -1.0),
+    "powers and": lambda net: setattr(net, "powers", (-1.0,)),
     "scale and": lambda net: delattr(net, "scale"),
     "Net.forward": lambda net: setattr(Net, "forward", constant),
     "LeakyReLU.__call__": lambda net: setattr(nn.LeakyReLU, "__call__", constant),  # inherited before
@@ -82,6 +92,15 @@ def test_a_change_that_is_no_tensor_is_found_and_undone(name: str, attack: Any) 
     assert f"odd changed the model's {name}" in record.message
     assert torch.equal(model(images()), before)
     assert cell(model, labels, None)[0].n_correct == N
+
+
+def test_a_tensor_that_is_no_buffer_is_restored_in_place(attack: Any) -> None:
+    model = Net()
+    labels, mean = labels_of(model), model.mean
+    attack(lambda returned, inputs: model.mean.fill_(0.9) is not None and returned)
+    assert "odd changed the model's mean and" in cell(model, labels, "odd")[0].message
+    assert model.mean is mean
+    assert float(mean) == 0.5
 
 
 def test_changes_by_the_forward_pass_itself_are_allowed(attack: Any) -> None:

@@ -9,6 +9,7 @@ import json
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -144,7 +145,7 @@ def test_budgets_are_read_as_python_reads_them_or_not_at_all(numerator: str, den
         value = parse_eps(f"{numerator}/{denominator}", "l2")
     except BenchError:
         return
-    assert value == pytest.approx(float(numerator) / float(denominator))
+    assert value == pytest.approx(float(Fraction(numerator) / Fraction(denominator)))
     assert "_" not in numerator + denominator
     assert (numerator + denominator).isascii()
 
@@ -188,6 +189,12 @@ def test_outcomes_that_are_no_table_are_refused(content: bytes) -> None:
     [
         f"limit = {'9' * 5000}",
         f"limit = {2**63}",
+        "limit = nan",
+        "limit = -inf",
+        "limit = 1e400",
+        "limit = 1e-999999999",
+        "limit = 0.1_5",
+        "limit = 1_0.5",
         f"models = {'[' * 3000}",
         f"limit{'.a' * 9} = 1",
         "models = [[[[[1]]]]]",

@@ -40,6 +40,7 @@ def loss(penalty: Callable[[Tensor], Any]) -> Tensor:
         (lambda z: z.mean().long(), "returned torch.int64"),
         (lambda z: z.mean().item(), "returned float"),
         (lambda z: 1, "returned int"),
+        (lambda z: z.mean().to("meta"), "returned a number on meta"),
         (lambda z: None, "returned NoneType"),
         (lambda z: (z.mean(),), "returned tuple"),
     ],

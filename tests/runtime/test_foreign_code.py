@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,8 @@ ENDINGS = {
     "import sys\nsys.exit(0)\n": r"it called sys.exit\(0\)",
     "quit('bye')\n": r"it called sys.exit\('bye'\)",
     "import asyncio\nraise asyncio.CancelledError('a\\nb')\n": r"it raised CancelledError \(a\)",
+    "raise GeneratorExit('a')\n": r"it raised GeneratorExit \(a\)",
+    "import sys\nraise type('Odd', (ValueError,), {'__str__': sys.exit})\n": "it raised Odd, whose text cannot be",
 }
 
 
@@ -69,6 +71,16 @@ def test_other_code_that_ends_the_command_is_an_error(monkeypatch: pytest.Monkey
 def test_a_stop_of_the_user_and_other_exceptions_pass(error: BaseException) -> None:
     with pytest.raises(type(error)), foreign_code():
         raise error
+
+
+def test_a_generator_of_the_harness_can_be_closed() -> None:
+    def numbers() -> Iterator[int]:
+        with failures_as("model_error"):
+            yield 1
+
+    made = numbers()
+    next(made)
+    made.close()  # raises GeneratorExit at the yield
 
 
 def test_a_command_that_code_of_others_ends_elsewhere_is_one_sentence(bench: Any, monkeypatch: Any) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -108,6 +110,33 @@ def test_a_reader_that_takes_nothing_is_given_up(tmp_path: Path, monkeypatch: py
     with bounded(seconds=5), pytest.raises(BenchError, match=r"its reader took nothing for 0\.1 s"):
         write_output(pipe, b"x" * 1_000_000, "--out")
     os.close(descriptor)
+
+
+def test_a_reader_of_stdout_that_takes_nothing_is_given_up() -> None:
+    """Stdout waits in a write, unlike a pipe that was opened here."""
+    code = (
+        "from pathlib import Path\nfrom bench.runtime import output_files\noutput_files.PATIENCE = 0.1\n"
+        "output_files.write_output(Path('/dev/stdout'), b'x' * 1_000_000, '--out')"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        try:
+            process.wait(timeout=30)
+        finally:
+            process.kill()
+        assert process.stderr is not None
+        assert b"its reader took nothing for 0.1 s" in process.stderr.read()
+
+
+@pytest.mark.parametrize("name", ["leaderboard.csv", "runs/r/run.json"])
+def test_a_hard_link_to_a_file_of_a_results_folder_gets_its_own_content(name: str, tmp_path: Path) -> None:
+    owned, other = results_folder(tmp_path) / name, tmp_path / "other.md"
+    other.hardlink_to(owned)
+    append_output(other, "x", "--summary")
+    assert (owned.read_text(), other.read_text()) == ("mine", "mine\nx")
+    other.unlink()
+    other.hardlink_to(owned)
+    write_output(other, b"x", "--out")
+    assert (owned.read_text(), other.read_text()) == ("mine", "x")
 
 
 def test_a_link_stays_and_its_target_is_replaced_whole(tmp_path: Path) -> None:

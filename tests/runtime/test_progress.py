@@ -32,12 +32,15 @@ def test_names_and_prints_are_inert_beside_a_bar() -> None:
         with progress.stage(HOSTILE, total=2, unit="images") as stage:
             stage.advance(1, accuracy=0.5)
             progress.line(f"a line {HOSTILE}")
+            progress.line("a" * 10**6)
             print("a plug-in prints \x1b]0;title\x07\x1b[2J\u202e", file=sys.stderr)
         sys.stderr.flush()
         shown = raw.getvalue().decode()
     assert f"a line {SHOWN}" in shown
     assert shown.count(SHOWN) >= 2, "also in the title of the bar"
     assert "a plug-in prints" in shown
+    assert shown.count("a" * 7000) == 1
+    assert len(shown) < 20_000
     for sequence in ("\x1b[2J", "\u202e", "\x1b]", "\x07"):
         assert sequence not in shown
     assert "\x1b[" in shown, "the bar draws with escape sequences"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,17 @@ def test_bench_corrupt_says_so_in_one_sentence(bench: Callable[..., Any], tmp_pa
     assert "corruption 'odd' failed: odd returned NoneType" in shown.err
 
 
+def test_two_forms_of_an_accent_are_the_same_name() -> None:
+    """Such as those that macOS stores in the same file."""
+    entry = replace(CORRUPTIONS.get("fog"), standard=False)
+    CORRUPTIONS.register("fog\u00e9", entry, origin="plugin.py")
+    try:
+        with pytest.raises(BenchError, match="differs from it in case or in the form of its accents only"):
+            CORRUPTIONS.register("foge\u0301", entry, origin="plugin.py")
+    finally:
+        CORRUPTIONS.remove("fog\u00e9")
+
+
 @pytest.mark.parametrize(
     ("name", "why"),
     [
@@ -93,7 +105,9 @@ def test_bench_corrupt_says_so_in_one_sentence(bench: Callable[..., Any], tmp_pa
         ("nul.tar", "Windows reserves it"),
         ("fog.", "begins or ends with a dot"),
         (".hidden", "begins or ends with a dot"),
-        ("Fog", "'fog' differs from it in upper and lower case only"),
+        ("Fog", "'fog' differs from it in case or in the form of its accents only"),
+        ("COM¹", "Windows reserves it"),
+        ("conin$", "Windows reserves it"),
         ("é" * 60, "has 120 bytes"),
     ],
 )
