@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.diagnostics.registry import DIAGNOSTICS
-from bench.runtime import plugin
+from bench.runtime import plugin, source_loader
 
 TINY_PLUGIN = """
 import torch
@@ -128,3 +128,5 @@ def unload_plugin(path: Path) -> None:
     if plugin._LOADED.pop(path.resolve(), None) is not None:
         module = next(name for name, found in sys.modules.items() if getattr(found, "__file__", None) == str(path))
         del sys.modules[module]
+        source_loader._RUN.pop(path.resolve(), None)
+        source_loader._HASHED.pop(path.resolve(), None)

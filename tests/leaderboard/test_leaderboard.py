@@ -234,7 +234,7 @@ def test_other_test_images_are_another_row(tmp_path: Path) -> None:
     store = store_with(tmp_path, {("baseline", 0): {"clean": [True] * 4}})
     record = cell_record(run_record(), "clean", [False] * 4)
     spec = dataclasses.replace(record.spec, data_sha="other")
-    other = dataclasses.replace(record, spec=spec, cell_id=spec.cell_id, n=20, n_correct=15)
+    other = dataclasses.replace(record, spec=spec, cell_id=spec.cell_id, n=20, n_test=20, n_correct=15)
     store.write_cell(other, samples_of([True] * 15 + [False] * 5))
     board = rebuild(store).set_index("data_sha")
     assert (board.loc["d", "clean"], board.loc["other", "clean"]) == (100, 75)
