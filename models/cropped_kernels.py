@@ -4,7 +4,7 @@ Tap i of a kernel reads input positions o·s − p + i·d, for output positions 
 1×1 map, a 3×3 kernel with padding 1 uses only its central tap: eight of nine products have a factor of zero. The last
 stages of a network for large images often work on such maps if the images are small. Without the unused taps, the
 output is the same up to rounding, and the gradient of an unused tap remains zero. If the output is a single pixel, the
-convolution is a linear layer, whose matrix product is two to three times faster on a CPU.
+convolution is a linear layer, whose matrix product is faster on a CPU.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 import torch
@@ -102,26 +103,20 @@ def _outcomes(spec: EvalSpec, cell_input: CellInput, progress: Progress, stats: 
         zero = _zero_gradients(cell_input, spec.attack, remaining, stats.batch_size)
         stats.findings += zero.findings
         stats.notes = tuple(dict.fromkeys((*stats.notes, *zero.notes)))  # no duplicates if the cell starts again
-        _attack(spec, spec.attack, cell_input, remaining, outcomes, progress, stats)
+        with _logits_compared(cell_input, stats):
+            attack_all(spec, spec.attack, cell_input, remaining, outcomes, progress, stats)
     if cell_input.save_adversarials != "none":
         outcomes.adversarials = _encoded(spec.attack, cell_input, outcomes, stats.batch_size)
     return outcomes
 
 
-def _attack(
-    spec: EvalSpec,
-    attack: AttackSpec,
-    cell_input: CellInput,
-    remaining: Tensor,
-    outcomes: Outcomes,
-    progress: Progress,
-    stats: CellStats,
-) -> None:
-    """Attack the ``remaining`` images. Add a finding if the logits of clean images change meanwhile."""
+@contextmanager
+def _logits_compared(cell_input: CellInput, stats: CellStats) -> Iterator[None]:
+    """Add a finding if the logits of clean images change during the block, which attacks the model."""
     logits = partial(clean_logits, cell_input.model, cell_input.images, cell_input.device)
     with failures_as("model_error"):
         before = logits(stats.batch_size)
-    attack_all(spec, attack, cell_input, remaining, outcomes, progress, stats)
+    yield
     if all(finding.flag != "randomised" for finding in stats.findings):
         with failures_as("model_error"):
             stats.findings += check_unchanged(before, logits(stats.batch_size))  # the attack may have reduced it

@@ -86,7 +86,13 @@ def check_request(request: Request) -> None:
 
 
 def _run_plan(request: Request, model: ModelSpec, variant: str, seed: int) -> RunPlan:
-    train = TrainSpec(
+    train = train_spec(request, model, variant, seed)
+    return RunPlan(train, plan_cells(request, train.run_id, seed))
+
+
+def train_spec(request: Request, model: ModelSpec, variant: str, seed: int) -> TrainSpec:
+    """Return the spec of one training of ``request``."""
+    return TrainSpec(
         data=request.data,
         model=model,
         variant=variant,
@@ -94,7 +100,6 @@ def _run_plan(request: Request, model: ModelSpec, variant: str, seed: int) -> Ru
         recipe=recipe_of(request, model),
         seed=seed,
     )
-    return RunPlan(train, plan_cells(request, train.run_id, seed))
 
 
 def recipe_of(request: Request, model: ModelSpec) -> Recipe:

@@ -21,7 +21,7 @@ from bench.context import RunContext, failures_as
 from bench.core.errors import BenchError, CellFailure
 from bench.core.specs import ModelSpec, Recipe, TrainSpec, VariantSpec, short_id
 from bench.models.objective import Objective
-from bench.planning.plan import Request, recipe_of
+from bench.planning.plan import Request, recipe_of, train_spec
 from bench.runtime.progress import Progress
 from bench.runtime.torch_state import harness_torch_state, torch_threads
 from bench.training.checkpoints import build_run
@@ -70,10 +70,7 @@ def _fit(model: ModelSpec, request: Request, budget_s: float, context: RunContex
         n_train=n_train,
         budget_s=budget_s,
     )
-    specs = [
-        TrainSpec(data=request.data, model=model, variant=name, variant_spec=spec, recipe=recipe, seed=request.seeds[0])
-        for name, spec in variants
-    ]
+    specs = [train_spec(request, model, name, request.seeds[0]) for name, _ in variants]
     key, root = short_id(case), context.store.root
     path = root / "epochs" / f"{key}.json"
     trial = partial(_try, specs, n_train, budget_s, context)
