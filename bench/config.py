@@ -189,6 +189,12 @@ class RunConfig(MeasureConfig):
         group=NETWORKS,
         help="start from local backbone weights; for timm architectures with the normalisation of pretrained_cfg",
     )
+    stem: Literal["native", "small"] | None = option(
+        group=NETWORKS,
+        choices=("native", "small"),
+        default_text="small up to 64 px",
+        help="stem of timm architectures with random weights; small: 3×3 at stride 1 without pooling",
+    )
     train_limit: int | Literal["all"] | None = option(
         group=DATA, minimum=1, default_text="--limit", help="number of training images"
     )

@@ -172,7 +172,16 @@ def _models(config: RunConfig, known: Collection[str]) -> list[ModelSpec]:
     for name in set(names) - set(known):
         check_model_name(name)
     checkpoint = file_sha(config.checkpoint_path, CHECKPOINT) if config.checkpoint_path else None
-    return [_model(name, pretrained=config.pretrained, checkpoint=checkpoint) for name in dict.fromkeys(names)]
+    models = [_model(name, pretrained=config.pretrained, checkpoint=checkpoint) for name in dict.fromkeys(names)]
+    return [_with_stem(model, config.stem) for model in models]
+
+
+def _with_stem(model: ModelSpec, stem: Literal["native", "small"] | None) -> ModelSpec:
+    if stem is not None and (model.pretrained or model.checkpoint_sha is not None):
+        raise BenchError("--stem is for random weights; the stem of loaded weights is read from them.")
+    if stem is not None and model.name in MODELS:
+        raise BenchError(f"model {model.name!r} was registered by a plug-in, which builds its stem; leave --stem out.")
+    return dataclasses.replace(model, stem=stem)
 
 
 def _model(name: str, *, pretrained: bool, checkpoint: str | None) -> ModelSpec:
