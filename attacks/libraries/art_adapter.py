@@ -15,7 +15,6 @@ from bench.attacks.libraries.row import Row, class_count
 ORDERS = {"linf": np.inf, "l2": 2, "l1": 1}
 
 
-
 class Float32(nn.Module):
     """Convert images to float32, because some attacks of the toolbox make float64 from it."""
 

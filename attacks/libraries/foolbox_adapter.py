@@ -17,7 +17,7 @@ def find(attack: str) -> Any:
 
 
 def run(parsed: LibraryName, model: nn.Module, inputs: Tensor, labels: Tensor, row: Row) -> Any:
-    """Return the images of the attack, (N, C, H, W). An attack in the ball gets ε; one for the nearest image does not."""
+    """Return the images of the attack, (N, C, H, W). Only an attack in the ball gets ε."""
     foolbox, kind = library_module("foolbox"), find(parsed.attack)
     distances = {"linf": foolbox.distances.linf, "l2": foolbox.distances.l2, "l1": foolbox.distances.l1}
     method = kind(**options_of(parsed, kind, {"distance": distances[row.norm], "constraint": row.norm}))

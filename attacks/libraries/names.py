@@ -126,9 +126,7 @@ def _arguments(name: str, text: str) -> dict[str, Scalar]:
     if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name)):
         raise BenchError(f"attack {quoted(name)} has text after its parameters; end it with the closing parenthesis.")
     if call.args or any(keyword.arg is None for keyword in call.keywords):
-        raise BenchError(
-            f"attack {quoted(name)} has a parameter without a name; name every parameter, as in steps=50."
-        )
+        raise BenchError(f"attack {quoted(name)} has a parameter without a name; name every parameter, as in steps=50.")
     names = [keyword.arg for keyword in call.keywords]
     if len(set(names)) < len(names):
         raise BenchError(f"attack {quoted(name)} has a parameter twice; write each parameter once.")
@@ -137,7 +135,7 @@ def _arguments(name: str, text: str) -> dict[str, Scalar]:
 
 
 def _value(name: str, parameter: str, node: ast.expr) -> Scalar:
-    """Return the value of one parameter. Raises BenchError unless it is a number, a fraction, a bool or a plain text."""
+    """Return the value of one parameter. Raises BenchError unless it is a number, a fraction, a bool or a text."""
     try:
         value = _fraction(node) if isinstance(node, ast.BinOp) else ast.literal_eval(node)
     except (ValueError, TypeError, ZeroDivisionError, OverflowError, RecursionError):

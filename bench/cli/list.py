@@ -59,7 +59,7 @@ def _variants(pattern: str) -> list[Row]:
 
 
 def _attacks(pattern: str) -> list[Row]:
-    """List our own attacks and the libraries. A pattern with the name of a library lists the attacks of this library."""
+    """List our own attacks and the libraries, or the attacks of a library whose prefix is in the pattern."""
     from bench.attacks import ATTACKS
     from bench.attacks.libraries.listing import library_rows
 
