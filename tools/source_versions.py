@@ -4,9 +4,10 @@
     python tools/source_versions.py                  # rewrite the table after versions were increased
     python tools/source_versions.py --same-results   # rewrite it after a change that cannot change any result
 
-A part is an attack, the adapters of other libraries, a corruption, the training, the sampling, the diagnoses, the audit
-or the reading of image files. Its source consists of its modules and of all modules of the packages in WITHIN that these import. Comments, docstrings,
-type comments, messages of BenchError and the descriptions of registry entries are not part of the source.
+A part is an attack, the adapters of other libraries, a corruption, the training, the sampling, the diagnoses, the
+audit or the reading of image files. Its source consists of its modules and of all modules of the packages in WITHIN
+that these import. Comments, docstrings, type comments, messages of BenchError and the descriptions of registry entries
+are not part of the source.
 """
 
 from __future__ import annotations
