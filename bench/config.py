@@ -80,7 +80,9 @@ class MeasureConfig(DataConfig, TableConfig):
         help="number of images per split, including the training split, proportional to class",
     )
     attacks: tuple[str, ...] = option(
-        ("fgsm", "pgd", "autoattack"), group=ATTACKS, help="attacks, see 'bench list attacks', or 'none'"
+        ("fgsm", "pgd", "autoattack"),
+        group=ATTACKS,
+        help="attacks, see 'bench list attacks', or 'none'; of libraries: 'foolbox:LinfPGD(steps=50)'",
     )
     norm: Norm = option("linf", group=ATTACKS, choices=NORMS, help="norm of the perturbation")
     eps: tuple[str, ...] = option(

@@ -270,7 +270,7 @@ def _attack_limits(texts: Sequence[str]) -> dict[str, int]:
 
 
 def _attack_limit(text: str) -> tuple[str, int]:
-    name, separator, number = text.partition("=")
+    name, separator, number = text.rpartition("=")  # the name of a library's attack may contain the sign
     if not separator or not is_whole(number) or int(number) < 1:
         raise BenchError(f"--attack-limit {text!r} is invalid; write <attack>=<images>, for example autoattack=1000.")
     return resolve(name).name, int(number)
