@@ -38,7 +38,7 @@ from bench.core.specs import Norm
 
 WARM_STEP = 0.5  # step of the warm-up, in units of ε
 SMALLEST = 0.05  # smallest step, in units of ε
-TRY, RETRY = 0.5, 0.025  # the thresholds on margins, in units of u
+TRY, RETRY = 1.0, 0.05  # the thresholds on margins, in units of u
 # Number of queries of a cycle before its second part, before its third part, and in all.
 RELAXED, CHECK, CYCLE = 2 * CR_STEPS - 1, 3 * CR_STEPS - 1, 4 * CR_STEPS
 
