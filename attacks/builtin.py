@@ -286,13 +286,13 @@ for _name, _entry in {
     "robust": replace(
         _ROBUST,
         summary="cr and pma, then the stages of autoattack on the remaining images: at most the accuracy of autoattack",
-        source="cr, pma and autoattack",
+        source="cr, pma, and Croce and Hein 2020, arXiv 2003.01690",
         params={"version": "robust"},
     ),
     "robust-fast": replace(
         _ROBUST,
         summary="cr and pma: an upper bound of the accuracy under robust, with far fewer passes",
-        source="cr and pma",
+        source="cr, and Xie et al. 2025, arXiv 2411.15210",
         uses_gradient=True,
         strength=2,
         params={"version": "robust-fast"},
@@ -300,7 +300,7 @@ for _name, _entry in {
     "cr": replace(
         _ALONE,
         summary="constraint relaxation: targeted steps that leave the ball and return, from several starts",
-        source="Efficient Robustness Evaluation via Constraint Relaxation, AAAI 2025, article 32670",
+        source="Efficient Robustness Evaluation via Constraint Relaxation, AAAI 2025, ojs.aaai.org article 32670",
         function="bench.attacks.relaxation_attack:cr",
         cost=ensemble.relaxation_cost,
     ),

@@ -41,7 +41,6 @@ FLOOR_HELP = "minimum accuracy of each run, in percent: clean=90,pgd=40"
 @cli.command(
     "check",
     examples=(
-        "bench check --baseline robustness.json",
         "bench check --baseline robustness.json --scope recipe --junit report.xml",
         "bench check --baseline robustness.json --sequential",
     ),

@@ -25,7 +25,6 @@ Row = tuple[str, str, str]  # name, summary, source
 @cli.command(
     "list",
     examples=(
-        "bench list variants",
         "bench list models 'resnet1*' --json",
         "bench list attacks foolbox",
     ),
