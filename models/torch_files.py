@@ -53,11 +53,29 @@ def _as_default_dict(*_: object) -> OrderedDict[Any, Any]:
 
 
 def _as_list(items: Any = (), *_: object) -> list[Any]:
-    return list(items)
+    return list(_not_text(items))
+
+
+def _as_tuple(items: Any = (), *_: object) -> tuple[Any, ...]:
+    return tuple(_not_text(items))
+
+
+def _not_text(items: Any) -> Any:
+    """Return ``items``. Raises ValueError for a text, which has 100 bytes per character as a list."""
+    if isinstance(items, str | bytes | bytearray):
+        raise ValueError("a list of the characters of a text")
+    return items
+
+
+def _as_str(value: object = "", *_: object) -> str:
+    """Return a text as it is. The text of lists inside each other may be far larger than they are."""
+    if not isinstance(value, str):
+        raise ValueError(f"the text of a {type(value).__name__}")
+    return value
 
 
 def _as_text(*parts: object) -> str:
-    return "/".join(str(part).rstrip("/") or "" for part in parts)
+    return "/".join(_as_str(part).rstrip("/") or "" for part in parts)
 
 
 ALLOWED: dict[str, Any] = {
@@ -68,7 +86,10 @@ ALLOWED: dict[str, Any] = {
     "_io.BytesIO": io.BytesIO,  # extra state of FP8 layers
     **{f"datetime.{kind.__name__}": kind for kind in (datetime.date, datetime.datetime, datetime.timedelta)},
     "datetime.timezone": datetime.timezone,
-    **{f"builtins.{kind.__name__}": kind for kind in (bool, dict, float, frozenset, int, list, str, tuple)},
+    **{f"builtins.{kind.__name__}": kind for kind in (bool, dict, float, frozenset, int)},
+    "builtins.list": _as_list,
+    "builtins.str": _as_str,
+    "builtins.tuple": _as_tuple,
     **{
         f"{module}.{flavour}Path": _as_text
         for module in ("pathlib", "pathlib._local")  # the second in Python 3.13

@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from bench.core.errors import BenchError
+from bench.core.limits import PICKLE_OPCODES
 from bench.core.words import join
 
 State = dict[str, Any]  # tensors and extra state of modules, by name
@@ -33,6 +34,8 @@ BOOKKEEPING = re.compile(
 #: Name parts that wrappers insert anywhere in a key; unwrapped networks never have them.
 INNER = re.compile(r"(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 MAX_DEPTH = 6  # levels of nested mappings
+MOST_KEYS = PICKLE_OPCODES // 2  # of mappings that occur once each: a key and its value are two opcodes
+ONE = "save only the one to load, with torch.save(state_dict, path)"
 
 
 @dataclass(frozen=True)
@@ -56,18 +59,25 @@ class View:
 def find_state(content: Any) -> Found | None:
     """Return the state dict in ``content``, preferring averaged weights; None if it contains none.
 
-    Raises BenchError if it contains several and no rule selects one of them.
+    Raises BenchError if it contains several and no rule selects one of them, or if mappings that contain each other, or
+    themselves, have too many keys.
     """
-    return _find(content, [], 0)
+    return _find(content, [], [MOST_KEYS])
 
 
-def _find(content: Any, parents: list[Mapping[str, Any]], depth: int) -> Found | None:
-    if not isinstance(content, Mapping) or depth > MAX_DEPTH or not all(isinstance(key, str) for key in content):
+def _find(content: Any, parents: list[Mapping[str, Any]], left: list[int]) -> Found | None:
+    """Find the state dict in ``content``. ``left`` holds the number of keys that may still be read."""
+    if not isinstance(content, Mapping) or len(parents) > MAX_DEPTH:
+        return None
+    left[0] -= len(content)
+    if left[0] < 0:
+        raise BenchError(f"its mappings contain each other, with more than {MOST_KEYS:,} keys in all; {ONE}.")
+    if not all(isinstance(key, str) for key in content):
         return None
     parents = [*parents, content]
     inside: dict[str, Found] = {}
     for key, value in content.items():
-        nested = _find(value, parents, depth + 1) if isinstance(value, Mapping) and not _is_extra(key) else None
+        nested = _find(value, parents, left) if isinstance(value, Mapping) and not _is_extra(key) else None
         if nested is not None:
             inside[key] = nested
     averaged, plain = [k for k in AVERAGED if k in inside], [k for k in PLAIN if k in inside]
@@ -93,10 +103,7 @@ def _holds_weights(state: State) -> bool:
 
 def _chosen(inside: dict[str, Found], keys: list[str], unused: list[str], kind: str, *notes: str) -> Found:
     if len(keys) > 1:
-        raise BenchError(
-            f"it holds several state dicts, under {join([repr(k) for k in keys])}; save only the one to load, with "
-            "torch.save(state_dict, path)."
-        )
+        raise BenchError(f"it holds several state dicts, under {join([repr(k) for k in keys])}; {ONE}.")
     found = inside[keys[0]]
     if unused:
         notes = (f"{kind} under {keys[0]!r} were used, not those under {join([repr(k) for k in unused])}", *notes)

@@ -6,7 +6,6 @@ Does not import torch.
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from bench.cli.group import cli
 from bench.cli.options import baseline_option, json_option, list_option, run_option, tolerance_option
 from bench.config import RunConfig
 from bench.core.errors import BenchError
+from bench.core.inert import shell_word
 from bench.core.vocabulary import DEFAULT_ALPHA, SCOPES, Exit
 from bench.gate.baseline import read_baseline
 from bench.gate.checks import passed
@@ -130,7 +130,7 @@ def check_command(
     if all(passed(c, rules) for c in checks):
         return Exit.OK
     say(
-        f"If the change is intended, 'bench baseline write --baseline {shlex.quote(str(baseline))} --results "
-        f"{shlex.quote(str(results))}' writes these outcomes as the new baseline."
+        f"If the change is intended, 'bench baseline write --baseline {shell_word(str(baseline))} --results "
+        f"{shell_word(str(results))}' writes these outcomes as the new baseline."
     )
     return Exit.NOT_VERIFIED

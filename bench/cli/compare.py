@@ -19,6 +19,7 @@ from bench.compare.robustbench import published_models
 from bench.compare.tables import Table, compare
 from bench.config import RunConfig
 from bench.core.errors import BenchError
+from bench.core.inert import shell_word
 from bench.core.vocabulary import Exit
 from bench.results.store import Store
 from bench.runtime.output_files import check_output, is_stream, write_output
@@ -74,7 +75,9 @@ def compare_command(
 
 def _tables(store: Store, name: str | None, robustbench: Path | None) -> list[Table]:
     if not store.runs():
-        raise BenchError(f"no runs under {store.root}; 'bench run --results {store.root} …' creates some.")
+        raise BenchError(
+            f"no runs under {store.root}; 'bench run --results {shell_word(str(store.root))} …' creates some."
+        )
     own_rows = stored_lines(store, None if name is None else store.find_run(name))
     if not own_rows:
         where = f"of run {name}" if name else f"under {store.root}"

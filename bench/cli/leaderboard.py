@@ -17,6 +17,7 @@ from bench.cli.group import cli
 from bench.cli.options import json_option
 from bench.config import RunConfig, TableConfig
 from bench.core.errors import BenchError
+from bench.core.inert import shell_word
 from bench.core.vocabulary import Exit
 from bench.core.words import pluralize
 from bench.leaderboard.comparison_report import comparison_markdown
@@ -53,7 +54,7 @@ def leaderboard_command(
     load_plugins(plugin)
     store = Store(results)
     if not store.runs():
-        raise BenchError(f"no runs under {results}; 'bench run --results {results} …' creates some.")
+        raise BenchError(f"no runs under {results}; 'bench run --results {shell_word(str(results))} …' creates some.")
     config: TableConfig = pop_config(TableConfig, options)
     check_reference(config.against, {run.variant for run in store.runs()})
     tables = write_tables(store, config, intervals=intervals)

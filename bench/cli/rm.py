@@ -10,6 +10,7 @@ from bench.cli.config_options import config_options
 from bench.cli.group import cli
 from bench.config import RunConfig
 from bench.core.errors import BenchError
+from bench.core.inert import shell_word
 from bench.core.records import RunRecord
 from bench.core.vocabulary import Exit
 from bench.core.words import format_bytes, pluralize
@@ -122,5 +123,5 @@ def _ask(title: str) -> None:
 def _rebuild(results: Path) -> str:
     """Say how the tables are brought up to date."""
     if any((folder / "run.json").exists() for folder in entries(results / "runs")):
-        return f"The tables still show it; 'bench leaderboard --results {results}' rebuilds them."
+        return f"The tables still show it; 'bench leaderboard --results {shell_word(str(results))}' rebuilds them."
     return f"No run is left in {results}; the tables there still show removed runs and can be deleted."

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from typing import Any
 
 import click
@@ -13,6 +12,7 @@ from bench.cli.group import cli
 from bench.cli.leaderboard import tables_as_data, tables_as_text
 from bench.cli.options import config_option, json_option
 from bench.config import RunConfig
+from bench.core.inert import shell_word
 from bench.core.vocabulary import Exit
 from bench.core.words import pluralize
 from bench.job import Job
@@ -63,7 +63,7 @@ def exit_code(summary: RunSummary, *, force: bool) -> int:
         return failed
     words = [word for word in click.get_current_context().find_root().obj if word != "--force"]
     how = "to keep the stored results and compute the rest, instead of all again by --force" if force else "to continue"
-    say(f"stopped by {summary.stopped.reason}; {how}: {shlex.join(['bench', *words])}")
+    say(f"stopped by {summary.stopped.reason}; {how}: {' '.join(map(shell_word, ['bench', *words]))}")
     return summary.stopped.exit_code or failed
 
 

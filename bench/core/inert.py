@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import html
 import re
+import shlex
 import unicodedata
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -26,6 +27,7 @@ LONGEST: Final = 2000  # number of characters of a message that are kept
 _INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _ESCAPED = re.compile(r"\\(\\|x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8})")
+_FROM_BYTES = re.compile("[^\ud800-\udc7f\udd00-\udfff]*")  # text that Python decodes from the bytes of a path
 _MARKDOWN = re.compile(r"[\\`*\[\]<|~&$]|(?<![^\W_])_|_(?![^\W_])")
 #: LaTeX code of characters that LaTeX interprets as commands or that are missing in its fonts.
 LATEX: Final[Mapping[str, str]] = MappingProxyType(
@@ -141,6 +143,21 @@ def latex(text: str) -> str:
     a\_b \$x\$
     """
     return "".join(LATEX.get(sign, sign) for sign in one_line(text))
+
+
+def shell_word(text: str) -> str:
+    r"""Return ``text`` as one word of a command that is printed, for bash, zsh and ksh.
+
+    A text that is not printable, such as a path that is not UTF-8, is quoted by $'…' with the escapes of its bytes.
+
+    >>> print(shell_word("my results"), shell_word("a\x1b'"))
+    'my results' $'a\x1b\x27'
+    """
+    if one_line(text) == text:
+        return shlex.quote(text)
+    content = text.encode("utf-8", "surrogateescape" if _FROM_BYTES.fullmatch(text) else "surrogatepass")
+    plain = (chr(byte) if 0x20 <= byte < 0x7F and byte not in b"\\'" else f"\\x{byte:02x}" for byte in content)
+    return f"$'{''.join(plain)}'"
 
 
 def json_text(document: str) -> str:

@@ -51,6 +51,8 @@ SAFETENSORS_HEADER = 16 * MB
 #: Maximum number of opcodes of a pickle, and bytes of a pickle in a checkpoint. CIFAR-100 has 350,000 opcodes.
 PICKLE_OPCODES = 2_000_000
 PICKLE = 256 * MB
+#: Maximum number of objects inside others in a pickle of a checkpoint, each counted as often as it occurs there.
+PICKLE_OBJECTS = 10 * PICKLE_OPCODES
 
 #: A checkpoint may decompress to this multiple of its size, or to UNPACKED_ALWAYS. The same holds for its tensors,
 #: which may repeat stored values.

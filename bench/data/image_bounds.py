@@ -1,8 +1,9 @@
 """Open image files within limits: the header is read first, and a large image is never decoded.
 
 A file of a few bytes may declare 4 billion pixels, and a strip of 1×14000 pixels has 700 million after its shorter side
-was resized to 224. Both are refused by their numbers of pixels, before any pixel is decoded. Processes that decode
-images share their memory for large ones, see :func:`share_memory`.
+was resized to 224. Both are refused by their numbers of pixels, before any pixel is decoded, and so are large images in
+the containers of :data:`CONTAINERS` and large tiles of TIFF files. Processes that decode images share their memory for
+large ones, see :func:`share_memory`.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import threading
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from bench.core.errors import BenchError
 from bench.core.limits import IMAGE, LARGE_IMAGE, PIXELS
@@ -27,7 +29,15 @@ if TYPE_CHECKING:
 #: Context manager that is entered to decode a large image of some number of pixels.
 Turn = Callable[[int], contextlib.AbstractContextManager[object]]
 
-_ONE_AT_A_TIME = threading.Lock()
+#: First bytes of files that hold images with sizes of their own: Windows icons, macOS icons, and BLP textures.
+CONTAINERS = (b"\0\0\1\0", b"icns", b"BLP1", b"BLP2")
+TILE_TAGS = (322, 323)  # of TIFF: width and height
+
+_COUNTING = threading.Lock()
+_users = 0  # open images of all threads
+_limit_of_user: int | None = None  # Pillow's limit before the first of them
+
+_ONE_AT_A_TIME = threading.RLock()  # an image in a container has its turn inside of the container's
 _turn: Turn = lambda pixels: _ONE_AT_A_TIME  # noqa: E731 - a variable, see share_memory
 
 
@@ -39,29 +49,81 @@ class TooManyPixelsError(BenchError):
 def open_image(path: Path) -> Iterator[Image]:
     """Open an image file and read its header. Raises BenchError for a file that cannot be opened or is too large.
 
-    Raises the exceptions of Pillow for a file that is damaged or not an image.
+    While it is open, an image in a container with too many pixels raises BenchError, too. Raises the exceptions of
+    Pillow for a file that is damaged or not an image. The warnings of Pillow are not shown.
     """
     from PIL import Image
 
-    # The limit of Pillow is higher, and its warning would be shown in addition to the error.
-    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
     with open_input(path, IMAGE) as file:
         try:
-            image = Image.open(file)
-        except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-            raise TooManyPixelsError(f"{shown(path)} has more than {PIXELS:,} pixels; {_REMEDY}.") from None
-        with image:
-            check_pixels(path, *image.size)
-            yield image
+            with open_stream(file) as image:
+                check_pixels(path, *image.size)
+                check_pixels(path, *tile_size(image), name="tiles of ")
+                yield image
+        except Image.DecompressionBombError as error:
+            number = re.search(r"\((\d+) pixels\)", str(error))
+            pixels = f"{int(number[1]):,}" if number else "too many"
+            raise TooManyPixelsError(
+                f"{shown(path)} has {pixels} pixels, more than the limit of {PIXELS:,}; {_REMEDY}."
+            ) from None
 
 
-def check_pixels(path: Path, width: int, height: int) -> None:
-    """Raise TooManyPixelsError for an image that is too large to be decoded, and BenchError for one without pixels."""
+@contextlib.contextmanager
+def open_stream(file: IO[bytes]) -> Iterator[Image]:
+    """Open an image. While it is open, Pillow raises DecompressionBombError for too many pixels, and does not warn."""
+    from PIL import Image
+
+    # Pillow warns of damaged metadata, which are not used, and of sizes below its own limit.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    with _turn_of_container(file), _limited(), Image.open(file) as image:
+        yield image
+
+
+def _turn_of_container(file: IO[bytes]) -> contextlib.AbstractContextManager[object]:
+    """Return the turn to decode a container, whose header does not tell how many pixels the image in it has."""
+    is_container = file.read(len(CONTAINERS[0])) in CONTAINERS
+    file.seek(0)
+    return _turn(PIXELS) if is_container else contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def _limited() -> Iterator[None]:
+    """Let Pillow raise DecompressionBombError above PIXELS, also for images in containers, in all threads."""
+    from PIL import Image
+
+    global _users, _limit_of_user
+    with _COUNTING:
+        if not _users:
+            _limit_of_user, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, PIXELS // 2  # an error above twice of it
+        _users += 1
+    try:
+        yield
+    finally:
+        with _COUNTING:
+            _users -= 1
+            if not _users:
+                Image.MAX_IMAGE_PIXELS = _limit_of_user
+
+
+def tile_size(image: Image) -> tuple[int, int]:
+    """Return width and height of the tiles of a TIFF file, which are decoded whole; (1, 1) without tiles."""
+    if image.format != "TIFF":
+        return 1, 1
+    width, height = (image.tag_v2.get(tag, 1) for tag in TILE_TAGS)  # type: ignore[attr-defined]
+    return int(width), int(height)
+
+
+def check_pixels(path: Path, width: int, height: int, *, name: str = "") -> None:
+    """Raise TooManyPixelsError for an image that is too large to be decoded, and BenchError for one without pixels.
+
+    ``name`` is a part of the image that has these sides.
+    """
+    verb = f"has {name}" if name else "is "
     if not width * height:
-        raise BenchError(f"{shown(path)} is {width}×{height} and has no pixels; repair or remove it.")
+        raise BenchError(f"{shown(path)} {verb}{width}×{height} and has no pixels; repair or remove it.")
     if width * height > PIXELS:
         raise TooManyPixelsError(
-            f"{shown(path)} is {width}×{height} pixels, more than the limit of {PIXELS:,}; {_REMEDY}."
+            f"{shown(path)} {verb}{width}×{height} pixels, more than the limit of {PIXELS:,}; {_REMEDY}."
         )
 
 

@@ -27,7 +27,15 @@ from bench.core.limits import PIXELS
 from bench.core.paths import shown
 from bench.core.specs import Fitting
 from bench.data.content_hashes import Stamp, hash_files, unchanged
-from bench.data.image_bounds import TooManyPixelsError, check_pixels, check_resized, memory_for, open_image
+from bench.data.image_bounds import (
+    TooManyPixelsError,
+    check_pixels,
+    check_resized,
+    memory_for,
+    open_image,
+    open_stream,
+    tile_size,
+)
 from bench.data.split import Files
 
 if TYPE_CHECKING:
@@ -53,8 +61,10 @@ SIGNED = 2
 #: Formats for which Pillow returns 16-bit grey values as 0 to 65535. For other formats, sign or range are unknown.
 SIXTEEN_BITS = ("JPEG2000", "PNG", "PPM")
 
-#: Formats that Pillow recognises but cannot decode without other programs.
-UNDECODED = ("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF")
+#: Formats that Pillow recognises but cannot decode without other programs. IPTC may hold a file of any of the others.
+UNDECODED = ("BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "WMF")
+#: Decoder of Pillow that, before version 12, decompresses a whole file into memory.
+UNBOUNDED = "fits_gzip"
 
 #: Images with a side of at most this many pixels are decoded in one thread, which is faster for small images.
 SMALL = 64
@@ -94,10 +104,8 @@ def _change_in(content: bytes) -> str:
     """
     if not content.startswith(TIFF_MARKS) and not any(mark in content for mark in ORIENTATION_MARKS):
         return ""
-    from PIL import Image
-
     try:
-        with Image.open(io.BytesIO(content)) as image:
+        with open_stream(io.BytesIO(content)) as image:
             turn = _orientation(image)
             return "white is zero" if _white_is_zero(image) else "" if turn == UPRIGHT else f"orientation {turn}"
     except Exception:  # noqa: BLE001 - a damaged file: decoding will raise the error
@@ -191,7 +199,7 @@ def read_image(path: Path, fitting: Fitting, *, fit: bool) -> NDArray[np.uint8]:
         with open_image(path) as opened:
             resized = _resized(opened.size, fitting) if fit else (size, size)
             check_resized(path, opened.size, resized)
-            with memory_for(opened.size, resized):
+            with memory_for(opened.size, resized, tile_size(opened)):
                 image = _decode(opened, path)
                 if fit:
                     image = fit_image(image, fitting)
@@ -232,6 +240,8 @@ def _decode(image: Image, path: Path) -> Image:
 
     if image.format in UNDECODED:  # before Pillow starts another program
         raise BenchError(f"{shown(path)} is {image.format}, which Pillow does not decode itself; convert or remove it.")
+    if any(tile[0] == UNBOUNDED for tile in image.tile):  # type: ignore[attr-defined]
+        raise BenchError(f"{shown(path)} is FITS with compressed pixels, which are not read; convert or remove it.")
     image.load()
     check_pixels(path, *image.size)  # decoding may change it
     if _is_signed(image):

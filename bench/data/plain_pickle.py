@@ -56,7 +56,7 @@ def read_plain_pickle(path: Path) -> Any:
             "refused and none of its code was run. Download the file again from its official source."
         ) from None
     except DAMAGE as error:
-        raise BenchError(f"{path} is not a readable pickle ({error or type(error).__name__}).") from None
+        raise BenchError(f"{path} is not a readable pickle ({str(error) or type(error).__name__}).") from None
 
 
 class _ForbiddenNameError(Exception):
@@ -108,13 +108,22 @@ def _bounded(code: int, operation: Callable[[Any], None]) -> Callable[[Any], Non
     return execute
 
 
+def _load_bytearray(unpickler: Any) -> None:
+    """Read a bytearray. The unpickler of Python would reserve its declared size before it reads."""
+    (length,) = struct.unpack("<Q", unpickler.read(8))
+    unpickler.append(bytearray(unpickler.read(length)))
+
+
 class _PlainUnpickler(pickle._Unpickler):
     """Unpickler in Python, which can count opcodes. Its memo is a dictionary.
 
     The memo of the unpickler in C is an array: one opcode of five bytes can make it use 64 GB.
     """
 
-    dispatch = {code: _bounded(code, operation) for code, operation in pickle._Unpickler.dispatch.items()}  # noqa: RUF012
+    dispatch = {  # noqa: RUF012
+        code: _bounded(code, operation)
+        for code, operation in {**pickle._Unpickler.dispatch, pickle.BYTEARRAY8[0]: _load_bytearray}.items()
+    }
     n_opcodes = 0
     stack: list[Any]  # objects since the last mark
 

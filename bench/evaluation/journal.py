@@ -250,7 +250,7 @@ class CellJournal:
         except (SafetensorError, LookupError, TypeError, ValueError):
             return None
         self._set_passes(facts["passes"])
-        self.stats.batch_size = facts["batch_size"]
+        self.stats.batch_size = facts["batch_size"] or self.stats.batch_size
         self.messages.earlier = facts["messages"]
         return saved
 
@@ -271,6 +271,7 @@ def _are_valid(facts: dict[str, Any]) -> bool:
         and len(passes) == number[0]
         and all(_are_counts(pair, 2) for pair in passes)
         and _are_counts([facts["batch_size"], facts["start_size"]], 2)
+        and min(1, facts["start_size"]) <= facts["batch_size"] <= facts["start_size"]  # batches only become smaller
         and isinstance(facts["finished"], bool)
         and isinstance(facts["facts"], dict)
         and isinstance(messages, list)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from bench.core.errors import BenchError
-from bench.core.inert import json_text
+from bench.core.inert import json_text, shell_word
 from bench.core.limits import BASELINE
 from bench.core.paths import shown
 from bench.core.seals import seal_of
@@ -184,7 +183,7 @@ def read_baseline(path: Path) -> Baseline:
     if not exists(path, BASELINE.name):
         raise BenchError(
             f"cannot read baseline {shown(path)}: it does not exist; 'bench baseline write --baseline "
-            f"{shlex.quote(shown(path))}' makes one from a run."
+            f"{shell_word(str(path))}' makes one from a run."
         )
     return parse_baseline(read_input(path, BASELINE), where=str(path))
 

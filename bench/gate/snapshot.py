@@ -15,6 +15,7 @@ import numpy as np
 
 from bench.core.columns import CORRUPTIONS_ACC
 from bench.core.errors import BenchError, unknown_name
+from bench.core.inert import shell_word
 from bench.core.records import EvalRecord, RunRecord
 from bench.core.specs import ID_LENGTH, Scalar, fingerprint
 from bench.core.vocabulary import NATIVE, STANDARD
@@ -93,7 +94,9 @@ def take_snapshot(store: Store, names: Sequence[str] = ()) -> Snapshot:
     cells, audits = _selected(all_cells(store), store, names), all_audits(store)
     rows = [row for run_id in dict.fromkeys(run.run_id for run, _ in cells) for row in _rows(cells, audits, run_id)]
     if not rows:
-        raise BenchError(f"no cells under {store.root}; create some by 'bench run --results {store.root} …'.")
+        raise BenchError(
+            f"no cells under {store.root}; create some by 'bench run --results {shell_word(str(store.root))} …'."
+        )
     _check_distinct(rows, store)
     chance = {name_of(row.run): sentence for row in rows if (sentence := row.chance())}
     outcomes = Outcomes(store)

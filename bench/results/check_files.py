@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.core.errors import BenchError
+from bench.core.inert import shell_word
 from bench.core.limits import RECORD
 from bench.core.records import EvalRecord, RunRecord
 from bench.core.sources import STORED_AS
@@ -71,7 +72,9 @@ def check_files(store: Store, tell: Callable[[str], None] = lambda line: None) -
     run_folders = [path for path in entries_of(store.root / "runs") if path.is_dir()]
     sets = [path for path in entries_of(store.root / "corrupted") if path.is_dir()]
     if not run_folders and not sets:
-        raise BenchError(f"no runs under {store.root}; 'bench run --results {store.root} …' creates some.")
+        raise BenchError(
+            f"no runs under {store.root}; 'bench run --results {shell_word(str(store.root))} …' creates some."
+        )
     for folder in run_folders:
         tell(folder.name)
         _check_run(report, folder.name, store)

@@ -10,7 +10,7 @@ from bench.core.errors import BenchError
 from bench.core.records import EvalRecord
 from bench.data.corrupted.arrays import MANIFEST, raw_entries, raw_manifest
 from bench.results.store import TRIAL_FOLDERS, Store
-from bench.results.unused_files import KNOWN_FILES, REMOVED, Inventory, files_below, in_use, sort_run
+from bench.results.unused_files import KNOWN_FILES, Inventory, files_below, in_use, is_removed, sort_run
 from bench.runtime.input_files import entries
 
 IN_USE = "a process may be working in it"
@@ -27,7 +27,7 @@ def find_unused(store: Store) -> Inventory:
     _sort_root(found, root)
     cells: list[EvalRecord] | None = []
     for folder in _folders(found, root / "runs"):
-        if folder.name.startswith(REMOVED) and not (folder.is_symlink() or folder.parent.is_symlink()):
+        if is_removed(folder) and not folder.parent.is_symlink():
             _add_removed(found, folder)
             continue
         if reason := _protected(folder):
@@ -48,7 +48,7 @@ def find_unused(store: Store) -> Inventory:
 def _sort_root(found: Inventory, root: Path) -> None:
     """Sort the entries of the results folder except runs and corrupted images."""
     for path in entries(root):
-        if path.name.startswith(REMOVED) and path.is_dir() and not path.is_symlink():
+        if is_removed(path):
             _add_removed(found, path)
         elif path.name == "claims" and path.is_dir() and not path.is_symlink():
             for file in files_below(path):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -18,18 +19,22 @@ from pathlib import Path
 from bench.core.errors import BenchError
 from bench.core.limits import RECORD
 from bench.core.records import RunRecord
+from bench.core.specs import ID_LENGTH
 from bench.core.strict_json import parse_json
 from bench.core.words import pluralize
 from bench.results.store import Store
 from bench.results.table_hashes import HASHES, TABLES
-from bench.runtime.claims import SUFFIX, file_system_time, is_running
+from bench.runtime.claims import SUFFIX, file_system_time, is_claim, is_running
 from bench.runtime.config_file import EVALUATE_FILE, RUN_FILE
+from bench.runtime.files import is_temporary
 from bench.runtime.input_files import entries, read_input
 
 LIVE_S = 600.0  # a process renews its claims more often than this
 KNOWN_FILES = (*TABLES, HASHES, RUN_FILE, EVALUATE_FILE)
-REMOVED = ".removed-"  # prefix of a folder that is being deleted
+REMOVED = ".removed-"  # prefix of a folder that is being deleted; the id of the run and of the process follow
 ENDED = "claim of a process that has ended"
+_ID = re.compile(f"[0-9a-f]{{{ID_LENGTH}}}")
+_REMOVED = re.compile(rf"{re.escape(REMOVED)}.+-[0-9]+", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -59,9 +64,9 @@ class Inventory:
 
     def add_other(self, path: Path) -> None:
         """Add a file that follows no rule for its folder: a temporary file of ours, or a file of the user."""
-        if path.name.startswith(".") and (path.name.endswith(".tmp") or path.name == ".writable"):
+        if is_temporary(path.name):
             self.add(path, "temporary file")
-        elif path.name.endswith(SUFFIX) and path.parent.name == "claims":
+        elif is_claim(path):
             self.add(path, ENDED)
         else:
             self.unknown.append(path)
@@ -117,8 +122,16 @@ def _size(path: Path) -> int:
         return 0
 
 
+def is_removed(folder: Path) -> bool:
+    """Return whether a folder has the name that :func:`remove_folder` gives, and is no link."""
+    return _REMOVED.fullmatch(folder.name) is not None and folder.is_dir() and not folder.is_symlink()
+
+
 def sort_run(found: Inventory, folder: Path, store: Store) -> None:
-    """Sort the files of one run into needed, unneeded and unknown files."""
+    """Sort the files of one run into needed, unneeded and unknown files. A folder without an id as name is unknown."""
+    if not _ID.fullmatch(folder.name):
+        found.unknown.append(folder)
+        return
     try:
         run = store.read_run(folder.name)
         finished = store.finished_run(folder.name) is not None
@@ -137,8 +150,9 @@ def sort_run(found: Inventory, folder: Path, store: Store) -> None:
 
 def _kind_of(path: Path) -> str:
     """Return the part of a file's name that tells its kind: the name, or the suffixes after an id."""
-    stem, dot, suffixes = path.name.partition(".")
-    return f"*.{suffixes}" if dot and stem and path.parent.name in ("cells", "audits") else path.name
+    stem, _, suffixes = path.name.partition(".")
+    has_id = path.parent.name == "audits" or (path.parent.name == "cells" and _ID.fullmatch(stem))
+    return f"*.{suffixes}" if stem and has_id else path.name
 
 
 Rule = Callable[[Path, RunRecord | None, bool, Store], str]  # returns why a file is not needed; "" if it is needed

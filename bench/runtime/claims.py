@@ -254,6 +254,11 @@ def _is_stale(path: Path) -> bool:
         raise BenchError(f"cannot write {path.parent}: {error.strerror or error}; {WAY_OUT}.") from error
 
 
+def is_claim(path: Path) -> bool:
+    """Return whether a file has the place and the name of a claim."""
+    return path.parent.name == "claims" and _NAME.fullmatch(path.name) is not None
+
+
 def is_running(path: Path) -> bool:
     """Return whether the owner of a claim is a process of this machine that runs or is suspended. Not in a copy."""
     content = _read(path)

@@ -140,6 +140,11 @@ def drop_abandoned(folder: Path) -> None:
                 path.unlink()
 
 
+def is_temporary(name: str) -> bool:
+    """Return whether a file has a name that :func:`write_set` gives to its temporary files, of any process."""
+    return name.startswith(".") and _TEMPORARY.search(name) is not None
+
+
 def without_byte_order_mark(content: bytes) -> bytes:
     """Return ``content`` without the UTF-8 byte order mark, which some editors write."""
     return content.removeprefix(codecs.BOM_UTF8)

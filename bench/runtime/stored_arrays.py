@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 NUMERIC = frozenset("biuf")
+LONGEST_CODE = 10  # characters of the code of a type, such as "f4"
 
 
 class StoredArray:
@@ -27,10 +28,13 @@ class StoredArray:
 class StoredDtype:
     """Numeric type with its code and its byte order. The byte order is a part of the state."""
 
-    def __init__(self, code: str, align: object = False, copy: object = True) -> None:
-        self.dtype = np.dtype(str(code))
+    def __init__(self, code: object, align: object = False, copy: object = True) -> None:
+        text = code.decode("latin1") if isinstance(code, bytes) else code
+        if not isinstance(text, str) or len(text) > LONGEST_CODE:  # the text of nested tuples may have 2^50 characters
+            raise ValueError("array of a type without a code")
+        self.dtype = np.dtype(text)
         if self.dtype.kind not in NUMERIC:
-            raise ValueError(f"array of type {code!r}")
+            raise ValueError(f"array of type {text!r}")
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         if state[1] not in ("<", ">", "|", "="):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -18,6 +19,13 @@ from bench.models.schedules import GammaState
 from bench.models.storable import storable
 from bench.runtime.files import FACTS, read_facts
 from bench.training.averaging import WeightAverage
+
+STEP = "step"  # number of updates of one weight, a scalar
+#: Names of the moments of each weight.
+MOMENTS: Mapping[type[torch.optim.Optimizer], set[str]] = {
+    torch.optim.AdamW: {STEP, "exp_avg", "exp_avg_sq"},
+    torch.optim.SGD: {"momentum_buffer"},
+}
 
 
 @dataclass
@@ -92,6 +100,7 @@ def restore_state(state: TrainingState, content: bytes) -> None:
     """Load ``content`` into the initial state of a training. Raises BenchError for content of another training."""
     try:
         tensors, header = load(content), read_facts(content)
+        _check_values(tensors, header)
         state.model.load_state_dict(_below("model.", tensors))
         if state.average is not None:
             state.average.model.load_state_dict(_below("average.", tensors))
@@ -107,7 +116,7 @@ def restore_state(state: TrainingState, content: bytes) -> None:
         state.history = tuple(EpochRecord(**record) for record in header["history"])
         steps = list(tensors["epoch.steps"].float().to(device))
         state.epoch = EpochProgress(**header["epoch"], steps=steps, generators=_below("generators.", tensors))
-    except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
+    except (SafetensorError, RuntimeError, LookupError, TypeError, ValueError, AttributeError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise BenchError(f"the saved state of the training does not fit it: {first}.") from error
 
@@ -154,9 +163,36 @@ def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def _restore_moments(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
     moments: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
-        number, name = key.split(".", 1)
-        moments.setdefault(int(number), {})[name] = value
+        index, name = key.split(".", 1)
+        moments.setdefault(int(index), {})[name] = value
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for number, values in moments.items():
+        if not 0 <= number < len(parameters) or values.keys() != MOMENTS[type(optimizer)]:
+            raise ValueError(f"weight {number} has the moments {', '.join(values)}")
+        _check_moments(values, parameters[number])
     optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+
+
+def _check_moments(values: Mapping[str, Tensor], parameter: Tensor) -> None:
+    """Raise ValueError for moments of another shape or type, from which the fused optimiser would read wrong memory."""
+    for name, value in values.items():
+        shape = torch.Size() if name == STEP else parameter.shape
+        if value.shape != shape or (name != STEP and value.dtype != parameter.dtype):
+            raise ValueError(f"the moment {name} of a weight of shape {tuple(parameter.shape)} does not fit it")
+
+
+def _check_values(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
+    """Raise ValueError for values that no training has saved: texts, negative counts, tensors of other shapes."""
+    history = [value for record in header["history"] for value in record.values()]
+    gamma = [value for value in header["gamma"].values() if value is not None]
+    numbers = [header["elapsed_s"], *header["epoch"].values(), *history, *gamma]
+    if any(type(value) not in (int, float) for value in numbers):
+        raise ValueError("a value is no number")
+    if header["elapsed_s"] < 0 or any(type(value) is not int or value < 0 for value in header["epoch"].values()):
+        raise ValueError("a time or a count is below 0")
+    steps, generator, expected = tensors["epoch.steps"], tensors["generators.cpu"], torch.get_rng_state()
+    if steps.shape != (len(steps), 3) or (generator.shape, generator.dtype) != (expected.shape, expected.dtype):
+        raise ValueError("the steps of the epoch, or the state of the generator, have another shape")
 
 
 def match_layouts(optimizer: torch.optim.Optimizer) -> None:

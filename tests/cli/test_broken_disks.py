@@ -58,7 +58,7 @@ def test_a_call_that_fails_is_one_sentence(
             folder = tmp_path / f"{name}-{at}"
             faults.name = ""
             store = store_with(folder, {("baseline", 0): {"clean": RIGHT, "fgsm": RIGHT}})
-            for path in (folder / ".a.tmp", store.training_path(store.runs()[0].run_id)):
+            for path in (folder / ".a.0a-1-1.x.tmp", store.training_path(store.runs()[0].run_id)):
                 path.write_bytes(b"x")
                 os.utime(path, (1, 1))
             faults.name, faults.at, faults.error, faults.count = name, at, error, 0

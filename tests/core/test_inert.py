@@ -6,6 +6,9 @@ import csv
 import doctest
 import io
 import json
+import os
+import shutil
+import subprocess
 import unicodedata
 from html.parser import HTMLParser
 from xml.etree import ElementTree
@@ -30,6 +33,7 @@ from bench.core.inert import (
     markdown,
     markdown_code,
     one_line,
+    shell_word,
     shortened,
     terminal,
 )
@@ -124,6 +128,23 @@ def test_markdown_is_one_cell_of_plain_text(text: str) -> None:
     assert "".join(child.content for child in first.children or ()) == f"x{one_line(text)}y"
     if text.strip():
         assert [child.type for child in code.children or ()] == ["code_inline"]
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
+def test_a_word_of_a_command_is_the_text_for_a_shell() -> None:
+    texts = ["plain", "a b", "", "it's", "$(id) `id` $HOME", "*?[a]", "tab\tx", "a\x1b[31m", "new\nline", "é\u202e日",
+             "-x", "back\\'\n", os.fsdecode(b"bad\xff\xfe"), "\ud800", "".join(PIECES).replace("\0", "")]  # fmt: skip
+    command = "printf '%s\\0' " + " ".join(map(shell_word, texts))
+    assert has_no_control(command)
+    shown = subprocess.run(["bash", "-c", command], capture_output=True, check=True).stdout
+    assert shown.split(b"\0")[:-1] == [encoded(text) for text in texts]
+
+
+def encoded(text: str) -> bytes:
+    try:
+        return os.fsencode(text)
+    except UnicodeEncodeError:  # no path
+        return text.encode("utf-8", "surrogatepass")
 
 
 class Texts(HTMLParser):

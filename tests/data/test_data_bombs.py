@@ -143,3 +143,20 @@ def test_an_array_that_is_longer_than_its_header(tmp_path: Path) -> None:
         file.write(b"x")
     with path.open("rb") as file, pytest.raises(ValueError, match="it has 134 bytes, but its header states 133"):
         map_array(file)
+
+
+def test_a_declared_size_does_not_reserve_memory(tmp_path: Path) -> None:
+    """Fifteen bytes that declare five gigabytes."""
+    (tmp_path / "a").write_bytes(b"\x80\x05\x96" + struct.pack("<Q", 5 * 10**9) + b"abc.")
+    with bounded(growth=64 * MB), pytest.raises(BenchError, match=r"is not a readable pickle \(it is truncated\)"):
+        read_plain_pickle(tmp_path / "a")
+    (tmp_path / "b").write_bytes(pickle.dumps(bytearray(b"content"), 5))
+    assert read_plain_pickle(tmp_path / "b") == bytearray(b"content")
+
+
+def test_a_type_of_nested_tuples(tmp_path: Path) -> None:
+    """Its text would have 2^50 characters."""
+    nested = b")" + b"".join(b"q%ch%c\x86" % (level, level) for level in range(50))
+    (tmp_path / "a").write_bytes(b"\x80\x02cnumpy\ndtype\n" + nested + b"\x85R.")
+    with bounded(growth=64 * MB), pytest.raises(BenchError, match="array of a type without a code"):
+        read_plain_pickle(tmp_path / "a")

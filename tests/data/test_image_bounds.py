@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bounds import bounded
+from image_containers import iptc
 from PIL import Image
 
 from bench.core.errors import BenchError
@@ -87,25 +88,19 @@ def test_a_side_that_no_memory_holds() -> None:
         read_images([Path("a.png")], Fitting(size=100_000), fit=True)
 
 
-@pytest.mark.filterwarnings("ignore:Image was not the expected size")
-def test_a_large_icon_in_a_small_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The header of an icon states at most 256 pixels per side; the image in it may be larger."""
-    monkeypatch.setattr(image_bounds, "PIXELS", 600)
-    Image.new("RGB", (30, 30)).save(tmp_path / "inner.png")
-    inner = (tmp_path / "inner.png").read_bytes()
-    icon = struct.pack("<HHH", 0, 1, 1) + struct.pack("<BBBBHHII", 16, 16, 0, 0, 1, 32, len(inner), 22) + inner
-    (tmp_path / "a.ico").write_bytes(icon)
-    with pytest.raises(BenchError, match=r"a\.ico is 30×30 pixels, more than the limit of 600"):
-        read_image(tmp_path / "a.ico", Fitting(size=16), fit=True)
-
-
-@pytest.mark.parametrize("name", ["a.eps", "a.jpg"])
-def test_no_other_program_is_started_for_an_image(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pillow would call Ghostscript for an EPS file."""
-    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *_, **__: pytest.fail("Ghostscript was called"))
-    (tmp_path / name).write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n%%EOF\n")
-    with pytest.raises(BenchError, match="is EPS, which Pillow does not decode itself; convert or remove it"):
+@pytest.mark.parametrize(("name", "kind"), [("a.eps", "EPS"), ("a.jpg", "EPS"), ("a.iim", "IPTC"), ("b.jpg", "IPTC")])
+def test_no_other_program_is_started_for_an_image(
+    name: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pillow would call Ghostscript for an EPS file, also for one in an IPTC file."""
+    called = list[object]()
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *given, **_: called.append(given))
+    content = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n%%EOF\n"
+    (tmp_path / name).write_bytes(iptc(content) if kind == "IPTC" else content)
+    with pytest.raises(BenchError, match=f"is {kind}, which Pillow does not decode itself; convert or remove it"):
         read_image(tmp_path / name, FITTING, fit=True)
+    assert not opens(tmp_path / name)
+    assert not called
 
 
 def test_large_images_are_decoded_one_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from bench.attacks.adapter import call_attack
@@ -26,9 +26,11 @@ from bench.core.specs import EvalSpec, Norm
 from bench.data.tensors import ResidentImages
 from bench.evaluation import journal as journals
 from bench.evaluation.cell import CellInput
+from bench.evaluation.cell_stats import CellStats
 from bench.evaluation.evaluate import evaluate_cell
 from bench.evaluation.journal import CellJournal
 from bench.evaluation.pass_counter import CountingModel
+from bench.runtime.files import FACTS, read_facts
 from bench.runtime.interrupt import Stopped, StopRequest
 from bench.runtime.progress import Progress
 
@@ -248,6 +250,22 @@ def test_an_entry_with_missing_facts_is_not_used(tmp_path: Path) -> None:
     entry = save({}, {"facts": json.dumps({"key": "key"})})
     (tmp_path / "cell.search").write_bytes(journals._sealed(entry))
     assert not CellJournal(tmp_path / "cell", "key").resumed
+
+
+@pytest.mark.parametrize(("batch", "start"), [(0, 8), (16, 8), (10**18, 8), (8, 0)])
+def test_an_entry_with_an_impossible_batch_is_not_used(batch: int, start: int, tmp_path: Path) -> None:
+    """Batches begin with the size of the cell and only become smaller. Without this check the cell failed."""
+    path = tmp_path / "cell"
+    journal = CellJournal(path, "key", stats=CellStats(batch_size=4))
+    journal.start_size = 8
+    assert journal.begin() is None
+    journal.finish(finished(1.0))
+    assert entries(path) == [1.0]
+    content = (tmp_path / "cell.journal").read_bytes()[journals.LENGTH + journals.HASH :]
+    facts = {**read_facts(content), "batch_size": batch, "start_size": start}
+    forged = save(load(content), {FACTS: json.dumps(facts)})
+    (tmp_path / "cell.journal").write_bytes(len(forged).to_bytes(journals.LENGTH, "little") + journals._sealed(forged))
+    assert entries(path) == []
 
 
 def test_a_journal_with_a_second_name_is_continued_in_a_file_of_its_own(tmp_path: Path) -> None:

@@ -22,6 +22,8 @@ from bench.results.unused_files import delete_unused
 from bench.runtime.claims import CLAIMS
 
 CELL = cell_record(run_record(), "fgsm", [True]).cell_id
+OTHER = "0123456789ab"  # an id of no run and no cell
+TMP = ".0a-1-1.x_7.tmp"  # end of the name of a temporary file
 Bench = Callable[..., Any]
 
 
@@ -45,27 +47,26 @@ def test_nothing_of_a_complete_folder_is_unused(store: Store) -> None:
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        (".results.csv.abc.tmp", "temporary file"),
-        (".writable", "temporary file"),
-        ("runs/.abc.tmp", "temporary file"),
-        ("corrupted/.abc.tmp", "temporary file"),
-        ("precision/.abc.json.tmp", "temporary file"),
+        (f".results.csv{TMP}", "temporary file"),
+        (f"runs/.abc{TMP}", "temporary file"),
+        (f"corrupted/.abc{TMP}", "temporary file"),
+        (f"precision/.abc.json{TMP}", "temporary file"),
         ("claims/force.0.claim", "claim of a process that has ended"),
         (".removed-abc-1/cells/a.json", "rest of a run that was removed"),
-        ("{run}/.run.json.abc.tmp", "temporary file"),
-        ("{run}/cells/.a.json.abc.tmp", "temporary file"),
+        ("{run}/.run.json" + TMP, "temporary file"),
+        ("{run}/cells/.a.json" + TMP, "temporary file"),
         ("{run}/claims/cells-a.0.claim", "claim of a process that has ended"),
         ("{run}/training.safetensors", "state of a training that is finished"),
         ("{run}/cells/{cell}.journal", "state of a cell that is finished"),
         ("{run}/cells/{cell}.search", "state of a cell that is finished"),
-        ("{run}/cells/other.samples.csv", "its cell has no record"),
-        ("{run}/cells/other.adversarials.safetensors", "its cell has no record"),
-        ("runs/abc/weights.safetensors", "weights without a record of their run"),
+        ("{run}/cells/{other}.samples.csv", "its cell has no record"),
+        ("{run}/cells/{other}.adversarials.safetensors", "its cell has no record"),
+        ("runs/{other}/weights.safetensors", "weights without a record of their run"),
     ],
 )
 def test_an_unneeded_file_is_listed_and_deleted(store: Store, name: str, reason: str) -> None:
     run = stored(store)
-    name = name.format(run=f"runs/{run.run_id}", cell=CELL)
+    name = name.format(run=f"runs/{run.run_id}", cell=CELL, other=OTHER)
     before = {path for path in store.root.rglob("*") if path.is_file()}
     touch(store.root / name)
     assert unused(store) == {name: reason}
@@ -88,11 +89,22 @@ def test_an_unneeded_file_is_listed_and_deleted(store: Store, name: str, reason:
         "{run}/deep/.mine",
         "corrupted/mine.npy",
         "studies/runs/abc/.a.tmp",
+        ".syncthing.results.csv.tmp",
+        ".writable",
+        ".removed-notes/thesis.txt",
+        "runs/.removed-notes/thesis.txt",
+        "runs/mine/weights.safetensors",
+        "{run}/cells/before-the-change.samples.csv",
+        "{run}/cells/copy.adversarials.safetensors",
+        "{run}/cells/notes.journal",
+        "{run}/claims/insurance.claim",
+        "claims/insurance.claim",
+        "corrupted/mine/.a.tmp",
     ],
 )
 def test_an_unknown_file_is_kept(store: Store, name: str) -> None:
     run = stored(store)
-    name = name.format(run=f"runs/{run.run_id}", cell=CELL)
+    name = name.format(run=f"runs/{run.run_id}", cell=CELL, other=OTHER)
     touch(store.root / name)
     assert unused(store) == {}
     (unknown,) = find_unused(store).unknown
@@ -100,11 +112,11 @@ def test_an_unknown_file_is_kept(store: Store, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["{run}/cells/other.journal", "{run}/cells/other.search", "runs/abc/training.safetensors"]
+    "name", ["{run}/cells/{other}.journal", "{run}/cells/{other}.search", "runs/{other}/training.safetensors"]
 )
 def test_work_that_can_be_resumed_is_kept(store: Store, name: str) -> None:
     run = stored(store)
-    touch(store.root / name.format(run=f"runs/{run.run_id}"))
+    touch(store.root / name.format(run=f"runs/{run.run_id}", other=OTHER))
     assert unused(store) == {}
     assert find_unused(store).unknown == []
 
@@ -173,11 +185,11 @@ def test_files_of_a_running_process_are_kept(store: Store) -> None:
     age(store.root)
     touch(store.root / "corrupted/abc/claims/fog.0.claim")
     touch(store.run_folder(run.run_id) / "claims/train.0.claim")
-    touch(store.root / ".new.tmp")
+    touch(store.root / f".new{TMP}")
     found = find_unused(store)
     assert [entry.path for entry in found.unused] == [store.training_path(other.run_id)]
     assert list(found.kept) == [store.run_folder(run.run_id), store.root / "corrupted/abc"]
-    assert found.young == [store.root / ".new.tmp"]
+    assert found.young == [store.root / f".new{TMP}"]
     touch(store.run_folder(other.run_id) / "claims/train.0.claim")
     assert delete_unused(found, store.root) == []
     age(store.run_folder(other.run_id) / "claims")
@@ -205,19 +217,19 @@ def test_a_claim_of_a_process_protects_its_run(store: Store) -> None:
 def test_links_are_not_followed(store: Store, tmp_path: Path) -> None:
     run = stored(store)
     (tmp_path / "elsewhere").mkdir()
-    touch(tmp_path / "elsewhere/.a.tmp")
+    touch(tmp_path / f"elsewhere/.a{TMP}")
     (store.run_folder(run.run_id) / "link").symlink_to(tmp_path / "elsewhere")
-    (store.root / ".b.tmp").symlink_to(tmp_path / "elsewhere")
+    (store.root / f".b{TMP}").symlink_to(tmp_path / "elsewhere")
     age(tmp_path)
-    assert list(unused(store)) == [".b.tmp"]
+    assert list(unused(store)) == [f".b{TMP}"]
     delete_unused(find_unused(store), store.root)
-    assert (tmp_path / "elsewhere/.a.tmp").exists()
+    assert (tmp_path / f"elsewhere/.a{TMP}").exists()
 
 
 @pytest.mark.parametrize("link", ["runs/a", "corrupted/a", "runs", "corrupted", "claims"])
 def test_folders_behind_links_are_kept(store: Store, tmp_path: Path, link: str) -> None:
     (store.root / link).parent.mkdir(parents=True)
-    names = ("weights.safetensors", "manifest.json", ".a.tmp", "cells/a.samples.csv")
+    names = ("weights.safetensors", "manifest.json", f".a{TMP}", f"cells/{OTHER}.samples.csv")
     for name in (*names, *(f"b/{name}" for name in names)):
         touch(tmp_path / "elsewhere" / name)
     (store.root / link).symlink_to(tmp_path / "elsewhere")
@@ -232,27 +244,29 @@ def test_a_pipe_in_place_of_a_record_is_kept(store: Store) -> None:
 
 
 def test_a_file_that_cannot_be_deleted(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    touch(store.root / ".a.tmp")
+    touch(store.root / f".a{TMP}")
     age(store.root)
 
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "unlink", refuse)
-    with pytest.raises(BenchError, match=r"cannot delete .*/\.a\.tmp: Permission denied; 0 files deleted before it"):
+    with pytest.raises(
+        BenchError, match=r"cannot delete .*/\.a\..*\.tmp: Permission denied; 0 files deleted before it"
+    ):
         delete_unused(find_unused(store), store.root)
 
 
 def test_gc_lists_by_default_and_deletes_on_request(store: Store, bench: Bench) -> None:
     run = stored(store)
     for name in ("a", "b"):
-        touch(store.root / f".{name}.tmp")
+        touch(store.root / f".{name}{TMP}")
     touch(store.root / "notes.txt")
     age(store.root)
     outcome = bench("gc", "--results", store.root)
     assert outcome.code == 0
     assert outcome.out.splitlines() == [
-        "temporary file: 2 files, 2 B", "  .a.tmp", "  .b.tmp", "kept, since not written by bench:", "  notes.txt",
+        "temporary file: 2 files, 2 B", f"  .a{TMP}", f"  .b{TMP}", "kept, since not written by bench:", "  notes.txt",
         "2 files, 2 B can be deleted; nothing was deleted: add --delete.",
     ]  # fmt: skip
     assert len(bench("gc", "--results", store.root, "--json").json["unused"]) == 2
