@@ -14,7 +14,8 @@ from bench.attacks.registry import AttackEntry, load_function
 from bench.core.errors import BenchError, CellFailure
 from bench.core.specs import AttackSpec, Scalar
 
-HARNESS_PARAMS = ("batch_size", "max_queries")  # parameters of a spec that are not parameters of the attack
+#: Parameters of a spec that are not parameters of the attack.
+HARNESS_PARAMS = ("batch_size", "library_version", "max_queries")
 
 
 def call_attack(

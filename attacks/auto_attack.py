@@ -17,6 +17,7 @@ from bench.attacks.ensemble import (
     CUSTOM_STAGES,
     ITERATIONS,
     L1_PARAMS,
+    ROBUST,
     SQUARE_QUERIES,
     STAGES,
     Budget,
@@ -25,6 +26,8 @@ from bench.attacks.ensemble import (
     target_count,
 )
 from bench.attacks.fab_attack import TargetedFab, UntargetedFab
+from bench.attacks.margin_attack import ProbabilityMargin
+from bench.attacks.relaxation_attack import build_cr
 from bench.attacks.square_attack import Square
 from bench.core.errors import BenchError
 from bench.core.specs import Norm, Scalar
@@ -50,6 +53,10 @@ def build(stage: str, budget: Budget, norm: Norm, eps: float, num_classes: int) 
             return TargetedFab(norm=norm, eps=eps, n_iter=steps, attempts=target_count(num_classes))
         case "square":
             return Square(norm=norm, eps=eps, queries=budget.queries)
+        case "cr":
+            return build_cr(norm, eps, num_classes)
+        case "pma":
+            return ProbabilityMargin(norm=norm, eps=eps)
     raise ValueError(f"no stage of AutoAttack is called {stage!r}.")
 
 
@@ -79,7 +86,7 @@ def autoattack(
         labels: Classes (N,), integers in 0…K−1.
         norm: "linf", "l2" or "l1".
         eps: Radius of the ball, in units of [0, 1] pixels.
-        version: "standard", "plus", or stages joined by plus signs, such as "apgd-ce+square".
+        version: "standard", "plus", "robust", "robust-fast", or stages joined by plus signs, such as "apgd-ce+square".
         steps: Steps of APGD and FAB, 100 by default.
         queries: Queries of Square, 5000 by default.
         rng: Seed of the random draws, or a SampleRng.
@@ -106,6 +113,8 @@ def autoattack(
     params: dict[str, Scalar] = {"version": version, "iterations": ITERATIONS if steps is None else steps}
     params |= {"queries": SQUARE_QUERIES if queries is None else queries, **(L1_PARAMS if norm == "l1" else {})}
     stages, budget = stages_of(params), Budget.of(params)
+    if version in ROBUST and isinstance(rng, SampleRng):  # its stages break the images that those of autoattack break
+        rng = SampleRng(rng.seed, "autoattack", rng.sample_ids, rng.device)
     if version not in STAGES and (len(stages) != len(set(stages)) or not set(stages) <= set(CUSTOM_STAGES)):
         raise BenchError(f"autoattack has no version {version!r}. {explain(f'autoattack-{version}')}")
     with attack_call(
@@ -115,4 +124,5 @@ def autoattack(
         if not len(inputs):
             return inputs.clone()
         num_classes = call.ranking.shape[1]
-        return call.run(*(build(stage, budget, norm, eps, num_classes) for stage in stages), ranked=True)
+        searches = [build(stage, budget, norm, eps, num_classes) for stage in stages]
+        return call.run(*searches, ranked=True, stages=stages)

@@ -277,6 +277,42 @@ for _name, _entry in {
     ),
 }.items():
     ATTACKS.register(_name, _entry, origin=ORIGIN)
+_ROBUST = replace(_AUTOATTACK, version=1, reference=None, grammar="", explain=None)
+_ALONE = AttackEntry(
+    summary="", source="", function="", uses_gradient=True, strength=2, norms=NORMS, precisions=SEARCH_PRECISIONS,
+    batches_itself=True, bounded=True,
+)  # fmt: skip
+for _name, _entry in {
+    "robust": replace(
+        _ROBUST,
+        summary="cr and pma, then the stages of autoattack on the remaining images: at most the accuracy of autoattack",
+        source="cr, pma, and Croce and Hein 2020, arXiv 2003.01690",
+        params={"version": "robust"},
+    ),
+    "robust-fast": replace(
+        _ROBUST,
+        summary="cr and pma: an upper bound of the accuracy under robust, with far fewer passes",
+        source="cr, and Xie et al. 2025, arXiv 2411.15210",
+        uses_gradient=True,
+        strength=2,
+        params={"version": "robust-fast"},
+    ),
+    "cr": replace(
+        _ALONE,
+        summary="constraint relaxation: targeted steps that leave the ball and return, from several starts",
+        source="Efficient Robustness Evaluation via Constraint Relaxation, AAAI 2025, ojs.aaai.org article 32670",
+        function="bench.attacks.relaxation_attack:cr",
+        cost=ensemble.relaxation_cost,
+    ),
+    "pma": replace(
+        _ALONE,
+        summary="two runs of 100 steps on differences of probabilities",
+        source="Xie et al. 2025, arXiv 2411.15210",
+        function="bench.attacks.margin_attack:pma",
+        cost=ensemble.margin_cost,
+    ),
+}.items():
+    ATTACKS.register(_name, _entry, origin=ORIGIN)
 ATTACKS.register(
     "autoattack-rand",
     AttackEntry(

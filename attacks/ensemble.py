@@ -1,4 +1,4 @@
-"""Composition of AutoAttack, and its changes for data sets with few classes. Data only, no torch.
+"""Composition of AutoAttack and of ensembles with more stages, and changes for few classes. Data only, no torch.
 
 The published attack (Croce and Hein 2020) takes 9 target classes and the difference-of-logits-ratio (DLR) loss,
 
@@ -12,6 +12,10 @@ numerator of the loss, z_y − max z_j or z_y − z_t, replaces the loss.
 For l1 (Croce and Hein 2021, arXiv 2103.01208), Auto-PGD searches in balls of decreasing radii
 (:mod:`bench.attacks.apgd_l1`), has five starts on the cross-entropy, and takes 5 target classes.
 
+``robust`` runs the stages of AutoAttack after two attacks that find most adversarial images with fewer passes, ``cr``
+and ``pma``. ``robust-fast`` runs only these two. The stages of AutoAttack draw the same random numbers as in
+``autoattack``, so that ``robust`` breaks every image that ``autoattack`` breaks.
+
 A custom ensemble is named ``autoattack-<stage>+<stage>…``, with two stages or more in the order in which they run.
 Append ``-i<iterations>`` to change the iterations of APGD and FAB, and ``-s<queries>`` to change the queries of Square:
 ``autoattack-apgd-ce+fab-t+square-i20-s500``. Each stage runs as in ``standard``. An untargeted stage that ``standard``
@@ -21,6 +25,7 @@ comma-separated lists, TOML, CSV and the shell. A colon is not possible, because
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -34,17 +39,23 @@ STAGES = {
     "standard": ("apgd-ce", "apgd-t", "fab-t", "square"),
     "plus": ("apgd-ce", "apgd-dlr", "fab", "square", "apgd-t", "fab-t"),
     "rand": ("apgd-ce", "apgd-dlr"),
+    "robust": ("cr", "pma", "apgd-ce", "apgd-t", "fab-t", "square"),
+    "robust-fast": ("cr", "pma"),
     **{stage: (stage,) for stage in ("apgd-ce", "apgd-dlr", "apgd-t", "fab-t", "square")},
 }
+ROBUST = ("robust", "robust-fast")
+FAST_NOTE = "upper bound: the attack robust, with four more stages, may find more adversarial images"
 RESTARTS = {"plus": 5}  # restarts of the untargeted stages
 PUBLISHED_TARGETS = 9
 ITERATIONS = 100
 SQUARE_QUERIES = 5000
+CR_WARM_UP, CR_CYCLES, CR_STEPS, CR_RESTARTS = 10, 5, 10, 4  # see bench.attacks.relaxation_attack
+PMA_STEPS, PMA_RUNS = 100, 2
 DLR_CLASSES = {"apgd-dlr": 3, "apgd-t": 4}  # minimum number of classes for which the loss of a stage is defined
 
 L1_PARAMS: Mapping[str, Scalar] = {"apgd_starts": 5, "apgd_targets": 5, "apgd_phases": 3}
 # Possible stages of a custom ensemble.
-CUSTOM_STAGES = ("apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square")
+CUSTOM_STAGES = ("apgd-ce", "apgd-dlr", "apgd-t", "cr", "pma", "fab", "fab-t", "square")
 _STAGE = f"(?:{'|'.join(CUSTOM_STAGES)})"
 GRAMMAR = rf"-(?P<version>{_STAGE}(?:\+{_STAGE})+)(?:-i(?P<iterations>\d+))?(?:-s(?P<queries>\d+))?"
 
@@ -114,7 +125,7 @@ def stages_of(params: Mapping[str, Scalar]) -> tuple[str, ...]:
 def spell(params: Mapping[str, Scalar]) -> str:
     """Return the canonical name of the attack. Raises BenchError for a stage that is named twice."""
     if not is_custom(params):
-        return "autoattack"
+        return str(params["version"]) if params["version"] in ROBUST else "autoattack"
     stages = stages_of(params)
     repeated = [stage for stage in stages if stages.count(stage) > 1]
     if repeated:
@@ -147,6 +158,30 @@ def target_count(num_classes: int, published: int = PUBLISHED_TARGETS) -> int:
     return min(published, num_classes - 1)
 
 
+def relaxation_targets(num_classes: int) -> int:
+    """Return the number of target classes of ``cr``, ⌈ln K⌉ but at most K − 1.
+
+    >>> [relaxation_targets(k) for k in (2, 3, 10, 100, 1000)]
+    [1, 2, 3, 5, 7]
+    """
+    return min(math.ceil(math.log(num_classes)), num_classes - 1)
+
+
+def relaxation_cost(params: Mapping[str, Scalar], num_classes: int) -> Cost:
+    """Return the cost of ``cr`` for an image with restarts of every target, and the minimum of any image.
+
+    Most images cost a tenth of it: most targets end after 30 of the 201 queries of a start, and few have restarts.
+    """
+    starts, per_cycle = relaxation_targets(num_classes) * (1 + CR_RESTARTS), 4 * CR_STEPS
+    forwards, backwards = starts * (CR_CYCLES * per_cycle + 1), starts * CR_CYCLES * 3 * CR_STEPS
+    return Cost(1 + CR_WARM_UP + 1 + forwards, CR_WARM_UP + backwards, 1, 0)
+
+
+def margin_cost(params: Mapping[str, Scalar], num_classes: int) -> Cost:
+    """Return the cost of ``pma``: in each run, one query at the image and one per step."""
+    return Cost(PMA_RUNS * (PMA_STEPS + 1), PMA_RUNS * PMA_STEPS, 1, 1)
+
+
 def lacks_dlr(stage: str, num_classes: int) -> bool:
     """Return whether ``num_classes`` are too few for the DLR loss of ``stage``, so that the margin replaces it."""
     return num_classes < DLR_CLASSES.get(stage, 0)
@@ -156,6 +191,8 @@ def notes(params: Mapping[str, Scalar], num_classes: int) -> tuple[str, ...]:
     """Return the differences from the published attack, as notes for the row in the results."""
     stages, budget = stages_of(params), Budget.of(params)
     differences = ["custom ensemble, not the published one"] if is_custom(params) else []
+    if params["version"] == "robust-fast":
+        differences.append(FAST_NOTE)
     if budget.iterations != ITERATIONS:
         differences.append(f"iterations: {budget.iterations} in place of {ITERATIONS}")
     if budget.queries != SQUARE_QUERIES:
@@ -192,6 +229,8 @@ def cost(params: Mapping[str, Scalar], num_classes: int) -> Cost:
         "fab": (iterations * max(2, num_classes) * restarts, iterations * num_classes * restarts),
         "fab-t": (iterations * 2 * targets, iterations * targets),
         "square": (budget.queries, 0),
+        "cr": relaxation_cost({}, num_classes)[:2],
+        "pma": margin_cost({}, num_classes)[:2],
     }
     chosen = [stages[stage] for stage in stages_of(params)]
     return Cost(sum(f for f, _ in chosen), sum(b for _, b in chosen), 1, 0)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from bench.attacks.libraries.names import is_of_library, parse
 from bench.core.errors import BenchError, unknown_name
 from bench.core.names import as_text, check_name
 from bench.core.number_text import is_whole, quoted
@@ -183,7 +184,7 @@ class ResolvedAttack(NamedTuple):
 
 
 def resolve(name: str, backend: Backend = NATIVE) -> ResolvedAttack:
-    """Resolve one attack name.
+    """Resolve one attack name, such as ``pgd-50`` or ``foolbox:LinfPGD(steps=50)``.
 
     With ``backend`` "reference", an independent library computes the attack. Raises BenchError, with the nearest names,
     for an unknown name. Also raises BenchError if no library computes the attack.
@@ -193,6 +194,8 @@ def resolve(name: str, backend: Backend = NATIVE) -> ResolvedAttack:
     """
     if name in ATTACKS:
         return _resolved(name, {}, backend)
+    if is_of_library(name):
+        return _of_library(name, backend)
     for family in ATTACKS:
         entry = ATTACKS.get(family)
         match = re.fullmatch(re.escape(family) + entry.grammar, name, re.ASCII) if entry.grammar else None
@@ -210,6 +213,31 @@ def resolve(name: str, backend: Backend = NATIVE) -> ResolvedAttack:
     known = [*ATTACKS, *(resolve(family).name for family in ATTACKS)]
     explained = [f"{explain(name)} " for explain in _explanations(name)]
     raise unknown_name("attack", name, sorted(set(known)), hint=f"{''.join(explained)}See 'bench list attacks'.")
+
+
+def _of_library(name: str, backend: Backend) -> ResolvedAttack:
+    """Resolve an attack of another library, see :mod:`bench.attacks.libraries`, without importing the library.
+
+    The installed version of the library is one of the parameters, so that it is part of the id of the cell.
+    """
+    from bench.attacks.libraries.entry import library_entry  # needs this module
+
+    parsed, entry = library_entry(name)
+    if backend == REFERENCE:
+        entry = _through_library(parsed.canonical, entry)
+    params = {**parsed.params, "library_version": backend_version(entry)}
+    return ResolvedAttack(parsed.canonical, entry, params, BUILTIN, backend)
+
+
+def check_library(name: str) -> None:
+    """Check an attack of another library against the installed version. Imports it. Does nothing for other attacks.
+
+    Raises BenchError as :func:`bench.attacks.libraries.installed.check_installed`.
+    """
+    if name not in ATTACKS and is_of_library(name):
+        from bench.attacks.libraries.installed import check_installed
+
+        check_installed(parse(name))
 
 
 def _explanations(name: str) -> list[Callable[[str], str]]:
@@ -231,8 +259,10 @@ def resolve_all(patterns: list[str], backend: Backend = NATIVE, norm: Norm | Non
 
 
 def _matching(pattern: str, backend: Backend, norm: Norm | None) -> list[ResolvedAttack]:
-    if not is_pattern(pattern):
-        return [resolve(pattern, backend)]
+    if is_of_library(pattern) or not is_pattern(pattern):
+        attack = resolve(pattern, backend)
+        check_library(attack.name)
+        return [attack]
     names = [name for name in ATTACKS.expand(pattern) if backend == NATIVE or ATTACKS.get(name).reference]
     attacks = [attack for attack in (resolve(name, backend) for name in names) if norm in (None, *attack.entry.norms)]
     if not attacks:

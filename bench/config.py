@@ -80,7 +80,9 @@ class MeasureConfig(DataConfig, TableConfig):
         help="number of images per split, including the training split, proportional to class",
     )
     attacks: tuple[str, ...] = option(
-        ("fgsm", "pgd", "autoattack"), group=ATTACKS, help="attacks, see 'bench list attacks', or 'none'"
+        ("fgsm", "pgd", "autoattack"),
+        group=ATTACKS,
+        help="attacks, see 'bench list attacks', or 'none'; of libraries: 'foolbox:LinfPGD(steps=50)'",
     )
     norm: Norm = option("linf", group=ATTACKS, choices=NORMS, help="norm of the perturbation")
     eps: tuple[str, ...] = option(
@@ -188,6 +190,12 @@ class RunConfig(MeasureConfig):
     checkpoint_path: Path | None = option(
         group=NETWORKS,
         help="start from local backbone weights; for timm architectures with the normalisation of pretrained_cfg",
+    )
+    stem: Literal["native", "small"] | None = option(
+        group=NETWORKS,
+        choices=("native", "small"),
+        default_text="small up to 64 px",
+        help="stem of timm architectures with random weights; small: 3×3 at stride 1 without pooling",
     )
     train_limit: int | Literal["all"] | None = option(
         group=DATA, minimum=1, default_text="--limit", help="number of training images"

@@ -44,7 +44,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "cifar10-jpeg"
         with tarfile.open(options.archive) as archive:
-            archive.extractall(temporary, filter="data")
+            archive.extractall(folder, filter="data")
         results = Path(temporary) / "results"
         goals = [*_clean(folder, results, options), *_robust(folder, results, options)]
         for name in ("results.csv", "leaderboard.csv"):

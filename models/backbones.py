@@ -95,6 +95,7 @@ def build_backbone(
     num_classes: int,
     pretrained: bool = False,
     checkpoint_path: Path | None = None,
+    stem: Stem | None = None,
     layout: Layout | None = None,
 ) -> Backbone:
     """Build ``name`` for square images of side ``image_size``, with random, downloaded or stored weights.
@@ -104,9 +105,10 @@ def build_backbone(
 
     Images that are too small for the architecture are enlarged inside the module. The small stem is used for images of
     13 to 64 px if no weights are loaded, and for weights of a file that fit only the small stem. It is also used for
-    smaller images, unless the native stem has a max-pool and takes them. ``num_classes`` only determines if a loaded
-    classifier is kept. Raises BenchError for an unknown name, for an architecture that does not map images to features,
-    and for weights that are missing or do not fit.
+    smaller images, unless the native stem has a max-pool and takes them. ``stem`` overrides this choice for random
+    weights. ``num_classes`` only determines if a loaded classifier is kept. Raises BenchError for an unknown name, for
+    an architecture that does not map images to features or has no small stem, and for weights that are missing or do
+    not fit.
     """
     check_model_name(name)
     if pretrained and checkpoint_path is not None:
@@ -120,7 +122,7 @@ def build_backbone(
     elif pretrained:
         network = _from_timm_weights(name, image_size, num_classes)
     else:
-        network = _from_scratch(name, image_size)
+        network = _from_scratch(name, image_size, stem)
     return _assemble(name, network, image_size)
 
 
@@ -128,9 +130,9 @@ def _as_stored(name: str, image_size: int, layout: Layout) -> _Network:
     """Build the network with random weights, and with the stem and the input size that it was stored with."""
     if name in MODELS:
         return _registered(name, image_size, False, None)
-    small = [fit for _, fit in _small(name, image_size)]
-    fits = small if layout.stem == "small" else _fits_for_weights(name, image_size)
-    fit = next((fit for fit in fits if fit.img_size == layout.img_size), None)
+    small = layout.stem == "small"
+    fits = [find_fit(name, image_size, "small")] if small else _fits_for_weights(name, image_size)
+    fit = next((fit for fit in fits if isinstance(fit, Fit) and fit.img_size == layout.img_size), None)
     if fit is None:
         raise BenchError(
             f"model {name!r} can no longer be built with the {layout.stem} stem for inputs of {layout.img_size} px, as "
@@ -139,13 +141,23 @@ def _as_stored(name: str, image_size: int, layout: Layout) -> _Network:
     return _Network(create(name, fit, layout.stem, num_classes=0), fit, layout.stem)
 
 
-def _from_scratch(name: str, image_size: int) -> _Network:
+def _from_scratch(name: str, image_size: int, stem: Stem | None) -> _Network:
+    if stem is not None:
+        return _with_stem(name, image_size, stem)
     native = find_fit(name, image_size, "native") if image_size <= TINY_SIDE else None
     if isinstance(native, Fit) and native.img_size == image_size:
         model = create(name, native, "native", num_classes=0)
         if has_pool(model):
             return _Network(model, native, "native")
-    stem, fit = next(_small(name, image_size), None) or ("native", _native(name, image_size))
+    chosen, fit = next(_small(name, image_size), None) or ("native", _native(name, image_size))
+    return _Network(create(name, fit, chosen, num_classes=0), fit, chosen)
+
+
+def _with_stem(name: str, image_size: int, stem: Stem) -> _Network:
+    """Build the network with random weights and the given stem. Raises BenchError if it has no small stem."""
+    fit = _native(name, image_size) if stem == "native" else find_fit(name, image_size, "small")
+    if isinstance(fit, str):
+        raise BenchError(f"model {name!r} has no small stem: {fit}. Leave --stem out.")
     return _Network(create(name, fit, stem, num_classes=0), fit, stem)
 
 

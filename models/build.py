@@ -62,6 +62,7 @@ def build_classifier(
             num_classes=num_classes,
             pretrained=model.pretrained,
             checkpoint_path=checkpoint_path,
+            stem=model.stem,
             layout=layout,
         )
         if init == "authors" and not model.pretrained and checkpoint_path is None:

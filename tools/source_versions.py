@@ -4,9 +4,10 @@
     python tools/source_versions.py                  # rewrite the table after versions were increased
     python tools/source_versions.py --same-results   # rewrite it after a change that cannot change any result
 
-A part is an attack, a corruption, the training, the sampling, the diagnoses, the audit or the reading of image files.
-Its source consists of its modules and of all modules of the packages in WITHIN that these import. Comments, docstrings,
-type comments, messages of BenchError and the descriptions of registry entries are not part of the source.
+A part is an attack, the adapters of other libraries, a corruption, the training, the sampling, the diagnoses, the
+audit or the reading of image files. Its source consists of its modules and of all modules of the packages in WITHIN
+that these import. Comments, docstrings, type comments, messages of BenchError and the descriptions of registry entries
+are not part of the source.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ import click
 from bench.attacks import builtin as attacks
 from bench.attacks.corruptions import builtin as corruptions
 from bench.attacks.corruptions.registry import CORRUPTIONS
+from bench.attacks.libraries.entry import LIBRARY_VERSION
+from bench.attacks.libraries.names import LIBRARIES
 from bench.attacks.registry import ATTACKS, AttackEntry
 from bench.core.records import AUDIT_VERSION, DIAGNOSIS_VERSION
 from bench.core.specs import SAMPLING_VERSION, TrainSpec
@@ -81,6 +84,8 @@ def _parts() -> Iterator[tuple[str, int | str, list[str], Any]]:
             entry = ATTACKS.get(name)
             functions = _functions(entry)
             yield f"attack {name}", entry.version, ["bench.attacks.adapter", *map(_module, functions)], functions
+    adapters = ["bench.attacks.libraries.call", *(library.adapter for library in LIBRARIES.values())]
+    yield "attacks of libraries", LIBRARY_VERSION, ["bench.attacks.adapter", *adapters], None
     for name in CORRUPTIONS.in_order():
         if CORRUPTIONS.origin(name) == corruptions.ORIGIN:
             kind = CORRUPTIONS.get(name)

@@ -6,6 +6,7 @@ images, labels, budget and integer arguments, the keys of the random numbers, ev
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.attacks.engine.counter_rng import SampleRng
+from bench.attacks.engine.fast_model import report_stage
 from bench.attacks.engine.minimal_norm import nearest
 from bench.attacks.engine.query_budget import QueryBudget
 from bench.attacks.engine.run_search import run_search
@@ -55,18 +57,18 @@ class AttackCall:
             logits = torch.cat([logits_at(self.model, part) for part in inputs.split(self.batch_size)])
         return logits.argsort(dim=1, descending=True, stable=True)
 
-    def run(self, *searches: Search, ranked: bool = False) -> Tensor:
+    def run(self, *searches: Search, ranked: bool = False, stages: Sequence[str] = ()) -> Tensor:
         """Run ``searches`` one after the other, each on the images that are not adversarial yet.
 
         Return the adversarial images, or the clean images where none was found: (N, C, H, W). If ``ranked``, the
         samples have the :attr:`ranking`, unless the attack is targeted. The query budget is charged one forward pass
-        for it in both cases.
+        for it in both cases. ``stages`` are the names of the searches, for the report of an ensemble.
         """
         samples = self._samples(ranked=ranked)
         labels, batch_size = samples.labels, self.batch_size
         adversarials, remaining = samples.inputs.clone(), torch.arange(len(samples), device=labels.device)
         allowance, truncated = self._allowance(spent=int(ranked)), torch.zeros_like(labels, dtype=torch.bool)
-        for search in searches:
+        for search, stage in zip(searches, stages or itertools.repeat(""), strict=False):
             if not len(remaining):
                 break
             bound = None if allowance is None else allowance[remaining]
@@ -75,6 +77,8 @@ class AttackCall:
                 allowance[remaining] -= result.n_queries
             truncated[remaining] = result.truncated
             adversarials[remaining[result.success]] = result.adversarials[result.success]
+            if stage:
+                report_stage(self.model, stage, len(remaining), int(result.success.sum()))
             remaining, batch_size = remaining[~result.success], result.batch_size
         if self.query_budget is not None:
             self.query_budget.truncated = truncated

@@ -54,17 +54,19 @@ def shrunk(y: Tensor, max_step: Tensor, radii: Tensor) -> Tensor:
     return y.sign() * torch.minimum((size - multiplier).clamp_min(0), max_step)
 
 
-def steepest_in_box(inputs: Tensor, gradient: Tensor, eps: float) -> Tensor:
+def steepest_in_box(inputs: Tensor, gradient: Tensor, eps: float | Tensor) -> Tensor:
     """Return the perturbation δ in ball and box that maximises ⟨gradient, δ⟩, (N, C, H, W).
 
-    The steepest pixels move to the bounds 0 or 1, one after the other, until the length is ``eps``.
+    The steepest pixels move to the bounds 0 or 1, one after the other, until the length is ``eps``: one number, or one
+    per sample, (N,).
     """
+    radii = eps.double().unsqueeze(1) if isinstance(eps, Tensor) else eps
     slope, image = gradient.flatten(1), inputs.flatten(1)
     max_step = torch.where(slope > 0, 1 - image, image).double().masked_fill(slope == 0, 0)
     order = slope.abs().argsort(dim=1, descending=True, stable=True)
     sorted_max = max_step.gather(1, order)
     spent = sorted_max.cumsum(1) - sorted_max
-    moved = torch.minimum((eps - spent).clamp_min(0), sorted_max)
+    moved = torch.minimum((radii - spent).clamp_min(0), sorted_max)
     return (slope.sign() * torch.zeros_like(max_step).scatter(1, order, moved).to(slope)).view_as(inputs)
 
 

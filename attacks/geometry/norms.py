@@ -72,8 +72,10 @@ def project(points: Tensor, centre: Tensor, norm: Norm, eps: float) -> Tensor:
     return projection(centre, norm, eps)(points)
 
 
-def projection(centre: Tensor, norm: Norm, eps: float) -> Callable[[Tensor], Tensor]:
+def projection(centre: Tensor, norm: Norm, eps: float | Tensor) -> Callable[[Tensor], Tensor]:
     """Return a function that projects points onto the ε-ball around ``centre``, then onto the box [0, 1].
+
+    ``eps`` is one number, or a radius per sample, (N,).
 
     For l2, these are two projections, one after the other, as in the published attacks. The result is in both sets,
     because the centre is in the box, but it is not always the nearest point of the intersection. For l1, the result is
@@ -82,7 +84,8 @@ def projection(centre: Tensor, norm: Norm, eps: float) -> Callable[[Tensor], Ten
     if norm == "l1":
         return lambda points: l1.project(points, centre, eps)
     if norm == "linf":
-        low, high = (centre - eps).clamp_min_(0), (centre + eps).clamp_max_(1)
+        wide = eps.view(-1, 1, 1, 1) if isinstance(eps, Tensor) else eps
+        low, high = (centre - wide).clamp_min_(0), (centre + wide).clamp_max_(1)
         return lambda points: torch.clamp(points, low, high)
 
     def shrunk(points: Tensor) -> Tensor:

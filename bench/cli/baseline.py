@@ -44,9 +44,8 @@ HEADERS = ("run", "metric", "n", "accuracy", "tolerance", "audit", "flags")
 @click.option(
     "--alpha",
     type=Decimal(0, 0.5, min_open=True, max_open=True),
-    default=DEFAULT_ALPHA,
-    show_default=True,
-    help="level of the later check, to warn of tolerances that are too small for the number of images; not stored",
+    help="level of a later check, to warn of tolerances that are too small for the number of images; stored for "
+    f"'bench check --sequential'  [default: the file's, or {DEFAULT_ALPHA}]",
 )
 @json_option
 def baseline_command(
@@ -57,13 +56,13 @@ def baseline_command(
     results: Path,
     cells: Sequence[str],
     tolerance: Sequence[str],
-    alpha: float,
+    alpha: float | None,
     as_json: bool,
 ) -> int:
     """Write the outcomes of runs as a baseline for 'bench check', or show one."""
     if action == "write":
         snapshot = take_snapshot(Store(results), run)
-        content = _make(baseline, snapshot, cells, tolerance)
+        content = _make(baseline, snapshot, cells, tolerance, alpha)
         write_baseline(baseline, content)
         for name, sentence in snapshot.at_chance.items():
             say(f"warning: {name} is {sentence}: a check of such a model always fails.")
@@ -75,19 +74,22 @@ def baseline_command(
         raise BenchError("--run, --cells and --tolerance are for 'bench baseline write', not for 'show'.")
     else:
         content = read_baseline(baseline)
-    for sentence in (*cannot_fail(content), *too_fine(content, alpha)):
+    for sentence in (*cannot_fail(content), *too_fine(content, _level(content) if alpha is None else alpha)):
         say(f"warning: {sentence}")
     print(json.dumps(json.loads(dump_baseline(content)), indent=2) if as_json else _table(content))
     return Exit.OK
 
 
-def _make(path: Path, snapshot: Snapshot, patterns: Sequence[str], tolerance: Sequence[str]) -> Baseline:
-    """Create the baseline. Tolerances of the replaced file are kept for metrics that still exist."""
+def _make(
+    path: Path, snapshot: Snapshot, patterns: Sequence[str], tolerance: Sequence[str], alpha: float | None
+) -> Baseline:
+    """Create the baseline. The level and the tolerances of the replaced file are kept, for metrics that still exist."""
     runs = choose(snapshot, patterns)
     metrics = [metric for run in runs for metric in run.cells]
     new_tolerances = parse_points(tolerance)
     check_points(new_tolerances, metrics)
-    old_tolerances = read_baseline(path).tolerances if is_file(path) else {}
+    old = read_baseline(path) if is_file(path) else None
+    old_tolerances = old.tolerances if old is not None else {}
     metric_names = {name for metric in metrics for name in names_of(metric)}
     kept = {
         name: points for name, points in old_tolerances.items() if name in metric_names and name not in new_tolerances
@@ -98,7 +100,12 @@ def _make(path: Path, snapshot: Snapshot, patterns: Sequence[str], tolerance: Se
     ):
         if tolerances:
             say(f"{path}: tolerances {word}: {', '.join(sorted(tolerances))}")
-    return make_baseline(runs, {**kept, **new_tolerances})
+    return make_baseline(runs, {**kept, **new_tolerances}, _level(old) if alpha is None else alpha)
+
+
+def _level(baseline: Baseline | None) -> float:
+    """Return the level that a baseline stores, or the default."""
+    return DEFAULT_ALPHA if baseline is None or baseline.sequential is None else baseline.sequential.alpha
 
 
 def _table(baseline: Baseline) -> str:

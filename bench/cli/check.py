@@ -15,6 +15,7 @@ from bench.cli.config_options import Decimal, FilePath, config_options
 from bench.cli.group import cli
 from bench.cli.options import baseline_option, json_option, list_option, run_option, tolerance_option
 from bench.config import RunConfig
+from bench.core.errors import BenchError
 from bench.core.inert import shell_word
 from bench.core.vocabulary import DEFAULT_ALPHA, SCOPES, Exit
 from bench.gate.baseline import read_baseline
@@ -22,6 +23,7 @@ from bench.gate.checks import passed
 from bench.gate.report import gate_data, gate_junit, gate_markdown, summary
 from bench.gate.rules import FLOOR, Rules, Scope, parse_points
 from bench.gate.run_checks import check, unchecked
+from bench.gate.sequential import sealed_rules
 from bench.gate.snapshot import take_snapshot
 from bench.results.store import Store
 from bench.runtime.console import say
@@ -30,9 +32,8 @@ from bench.runtime.output_files import append_output, check_output, write_output
 alpha_option = click.option(
     "--alpha",
     type=Decimal(0, 0.5, min_open=True, max_open=True),
-    default=DEFAULT_ALPHA,
-    show_default=True,
-    help="level of each check: the maximum probability of a false alarm",
+    help="level of each check: the maximum probability of a false alarm  "
+    f"[default: {DEFAULT_ALPHA}; the file's with --sequential]",
 )
 FLOOR_HELP = "minimum accuracy of each run, in percent: clean=90,pgd=40"
 
@@ -40,8 +41,8 @@ FLOOR_HELP = "minimum accuracy of each run, in percent: clean=90,pgd=40"
 @cli.command(
     "check",
     examples=(
-        "bench check --baseline robustness.json",
         "bench check --baseline robustness.json --scope recipe --junit report.xml",
+        "bench check --baseline robustness.json --sequential",
     ),
 )
 @config_options(RunConfig, only=("results",))
@@ -58,6 +59,12 @@ FLOOR_HELP = "minimum accuracy of each run, in percent: clean=90,pgd=40"
     help="for weights other than the baseline's: 'recipe' compares five or more trainings on each side, 'weights' "
     "compares two networks image by image",
 )
+@click.option(
+    "--sequential",
+    is_flag=True,
+    help="use the images one by one in the order that the baseline seals, with its level and tolerances, and stop when "
+    "the verdict is decided; for comparisons image by image",
+)
 @click.option("--allow-inconclusive", is_flag=True, help="exit code 0 also for NOT ENOUGH EVIDENCE")
 @click.option("--junit", type=FilePath(dir_okay=False), help="JUnit XML to write")
 @click.option(
@@ -73,9 +80,10 @@ def check_command(
     run: Sequence[str],
     results: Path,
     scope: Scope,
-    alpha: float,
+    alpha: float | None,
     tolerance: Sequence[str],
     floor: Sequence[str],
+    sequential: bool,
     allow_inconclusive: bool,
     junit: Path | None,
     summary_file: Path | None,
@@ -91,7 +99,15 @@ def check_command(
     for path, option, other in ((junit, "--junit", summary_file), (summary_file, "--summary", junit)):
         if path is not None:
             check_output(path, option, inputs=(baseline, other))
-    rules = Rules(alpha, parse_points(tolerance), parse_points(floor, FLOOR), scope, allow_inconclusive)
+    if sequential and (alpha is not None or tolerance):
+        raise BenchError(
+            "--alpha and --tolerance of a sequential check are sealed in the baseline; choose them in "
+            "'bench baseline write'."
+        )
+    level, points = DEFAULT_ALPHA if alpha is None else alpha, parse_points(tolerance)
+    rules = sealed_rules(
+        stored, Rules(level, points, parse_points(floor, FLOOR), scope, allow_inconclusive, sequential)
+    )
     current = take_snapshot(Store(results), run)
     checks, not_compared = check(stored, current, rules), unchecked(stored, current, rules)
     if junit is not None:
@@ -99,7 +115,13 @@ def check_command(
     if summary_file is not None:
         append_output(summary_file, f"### Robustness\n\n{gate_markdown(checks, rules)}\n", "--summary")
     if as_json:
-        data = {"alpha": alpha, "scope": scope, "summary": summary(checks), "checks": gate_data(checks)}
+        data = {
+            "alpha": rules.alpha,
+            "scope": scope,
+            "sequential": sequential,
+            "summary": summary(checks),
+            "checks": gate_data(checks),
+        }
         print(json.dumps({**data, "unchecked": not_compared}, indent=2))
     else:
         print(gate_markdown(checks, rules))

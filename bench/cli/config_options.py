@@ -11,7 +11,7 @@ import click
 
 from bench.config import GROUPS
 from bench.core.number_text import parse_integer, parse_number, quoted
-from bench.core.options import Config, Kind, Option, kinds_of, options_of
+from bench.core.options import Config, Kind, Option, kinds_of, options_of, split_list
 from bench.core.paths import check_path
 
 if TYPE_CHECKING:
@@ -31,13 +31,13 @@ class GroupedOption(click.Option):
 
 
 class Names(ParamType):
-    """List of values separated by commas."""
+    """List of values separated by commas outside parentheses."""
 
     name = "NAME,…"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[str]:
         """Return the values as a list, without empty ones."""
-        parts = value if isinstance(value, list) else str(value).split(",")
+        parts = value if isinstance(value, list) else split_list(str(value))
         return [str(part).strip() for part in parts if str(part).strip()]
 
 

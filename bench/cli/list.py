@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,8 +25,8 @@ Row = tuple[str, str, str]  # name, summary, source
 @cli.command(
     "list",
     examples=(
-        "bench list variants",
         "bench list models 'resnet1*' --json",
+        "bench list attacks foolbox",
     ),
 )
 @click.argument("kind", type=click.Choice(KINDS))
@@ -57,9 +58,13 @@ def _variants(pattern: str) -> list[Row]:
 
 
 def _attacks(pattern: str) -> list[Row]:
+    """List our own attacks and the libraries, or the attacks of a library whose prefix is in the pattern."""
     from bench.attacks import ATTACKS
+    from bench.attacks.libraries.listing import library_rows
 
-    return [(n, ATTACKS.get(n).summary, ATTACKS.get(n).source) for n in ATTACKS.expand(pattern)]
+    other = library_rows(pattern)
+    own = fnmatch.filter(ATTACKS, pattern) if other else ATTACKS.expand(pattern)
+    return [*((name, ATTACKS.get(name).summary, ATTACKS.get(name).source) for name in own), *other]
 
 
 def _corruptions(pattern: str) -> list[Row]:

@@ -124,11 +124,31 @@ def convert(name: str, described: Option, kind: Kind, value: Any) -> Any:
     return _convert_one(name, described, kind, value)
 
 
+def split_list(text: str) -> list[str]:
+    """Split a list at its commas, except between parentheses. Empty entries are left out.
+
+    If the parentheses do not match, the text is split at every comma.
+
+    >>> split_list("pgd, foolbox:LinfPGD(steps=5, rel_stepsize=0.1),")
+    ['pgd', 'foolbox:LinfPGD(steps=5, rel_stepsize=0.1)']
+    """
+    parts, depth = [""], 0
+    for character in text:
+        depth += (character == "(") - (character == ")")
+        if depth < 0:
+            break
+        if character == "," and not depth:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return [part.strip() for part in (text.split(",") if depth else parts) if part.strip()]
+
+
 def _items(value: Any) -> Iterable[Any]:
     if isinstance(value, Mapping):
         return [f"{key}={inner}" for key, inner in value.items()]
     if isinstance(value, str):
-        return [part for part in (part.strip() for part in value.split(",")) if part]
+        return split_list(value)
     return value if isinstance(value, Sequence) else [value]
 
 

@@ -200,6 +200,27 @@ class AuditRecord(Reported):
     )  # traits of plug-in attacks, by name, as far as known
 
 
+@dataclass(frozen=True)
+class StageCount(Strict):
+    """Counts of one stage of an ensemble of attacks."""
+
+    name: str
+    n_attacked: int
+    n_broken: int  # images for which this stage found an adversarial image
+    n_forwards: int  # forward passes, counted per image
+    n_backwards: int
+
+    def plus(self, other: StageCount) -> StageCount:
+        """Return the counts of this stage for both sets of images."""
+        return StageCount(
+            self.name,
+            self.n_attacked + other.n_attacked,
+            self.n_broken + other.n_broken,
+            self.n_forwards + other.n_forwards,
+            self.n_backwards + other.n_backwards,
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class EvalRecord(Reported):
     """Record of one cell. It stores counts, from which rates and intervals are computed."""
@@ -237,3 +258,6 @@ class EvalRecord(Reported):
     n_majority: int | None = None  # evaluated images of the most frequent class; None in older records
     n_correct_majority: int | None = None  # correctly classified images of this class; None unless ok and clean
     samples_sha: str = ""  # hash of the file with the outcomes per image; empty without this file
+    stages: tuple[
+        StageCount, ...
+    ] = ()  # stages of an ensemble in the order in which they ran; empty if none or unknown

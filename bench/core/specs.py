@@ -141,6 +141,7 @@ class ModelSpec(Strict):
     code_sha: str = ""  # content hash of the plug-ins, for a model that a plug-in registered
     mean: tuple[float, ...] | None = None  # normalisation of the initial weights; None: mean of the data set
     std: tuple[float, ...] | None = None  # None: std of the data set
+    stem: Literal["native", "small"] | None = None  # stem of a network with random weights; None: by the image size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,6 +224,7 @@ class TrainSpec(Strict):
         _forget_default_sampling(content["data"])
         if self.model.mean is None:
             del content["model"]["mean"], content["model"]["std"]
+        _forget_defaults(content["model"], ModelSpec, ("stem",))
         _forget_defaults(content["variant_spec"], VariantSpec, LATER_VARIANT_FIELDS)
         if self.variant_spec.adversary is not None:
             _forget_defaults(content["variant_spec"]["adversary"], AdversarySpec, ("start", "projected"))

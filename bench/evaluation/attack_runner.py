@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
@@ -23,6 +23,7 @@ from bench.attacks.geometry.norms import random_points
 from bench.attacks.registry import AttackEntry, cost_of
 from bench.context import failures_as
 from bench.core.errors import CellFailure, first_line, ran_out_of_memory
+from bench.core.records import StageCount
 from bench.core.specs import AttackSpec, EvalSpec
 from bench.data.tensors import spread
 from bench.evaluation.adversarials import AdversarialBatch
@@ -149,6 +150,7 @@ def _run_attack(
         stats.notes = tuple(dict.fromkeys((*stats.notes, *models.note(attack.precision))))
     if result.truncated is not None:
         stats.n_truncated += int(result.truncated.sum())
+    stats.add_stages(call.stages)
     return result.adversarials
 
 
@@ -164,6 +166,7 @@ class _Call:
     labels: Tensor
     stage: Stage
     stats: CellStats
+    stages: list[StageCount] = field(default_factory=list)  # of the last run, for an ensemble
 
     def run(self) -> AttackResult:
         """Return the attack's output, and add its passes to ``stats``.
@@ -173,6 +176,9 @@ class _Call:
         cell_input, stats, entry = self.cell_input, self.stats, self.cell_input.entry
         assert entry is not None
         counting, prepared = _with_counters(cell_input, self.attack, self.stage, stats)
+        self.stages.clear()
+        if isinstance(prepared, FastModel):
+            prepared.on_stage = partial(_count_stage, self.stages, counting)
         journal = cell_input.journal
         journal.counters, journal.stats = counting, stats
         journal.messages, journal.on_resumed = Captured(), self.stage.resume
@@ -231,6 +237,15 @@ class _Call:
 
 def _reason(error: Exception) -> str:
     return error.reason if isinstance(error, CellFailure) else ""
+
+
+def _count_stage(
+    finished: list[StageCount], counting: Sequence[CountingModel], name: str, attacked: int, broken: int
+) -> None:
+    """Add the counts of a stage to those of the ``finished`` ones, with the passes since the last one."""
+    forwards = sum(model.forwards for model in counting) - sum(stage.n_forwards for stage in finished)
+    backwards = sum(model.backwards for model in counting) - sum(stage.n_backwards for stage in finished)
+    finished.append(StageCount(name, attacked, broken, forwards, backwards))
 
 
 def _has_own_searches(entry: AttackEntry) -> bool:

@@ -80,6 +80,7 @@ def _with_smaller_batches(spec: EvalSpec, cell_input: CellInput, progress: Progr
                 raise
             stats.batch_size = smaller
             stats.forwards = stats.backwards = stats.n_truncated = 0  # report the passes of the last attempt only
+            stats.stages = ()
             cell_input.journal.restart()
             progress.line(f"  out of memory; starting the cell again with batches of {smaller}")
             free_memory(cell_input.device)
@@ -238,4 +239,5 @@ def _record(
         n_majority=n_majority,
         n_correct_majority=n_correct_majority,
         flags=tuple(finding.flag for finding in stats.findings),
+        stages=() if failure else stats.stages,
     )

@@ -1,7 +1,8 @@
 """Read and write the baseline file: per-image outcomes of runs as readable JSON for version control.
 
 The file has no paths, no times and no machine names. Runs with equal outcomes give files with equal bytes. The outcomes
-of all images of a cell are stored as one short base64 string.
+of all images of a cell are stored as one short base64 string. The file also seals the plan of a sequential check: order
+of the images, level and tolerances.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import base64
 import binascii
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,13 @@ from bench.core.inert import json_text, shell_word
 from bench.core.limits import BASELINE
 from bench.core.paths import shown
 from bench.core.seals import seal_of
-from bench.core.specs import ID_LENGTH, Scalar, Strict
+from bench.core.specs import ID_LENGTH, Scalar, Strict, fingerprint
+from bench.core.vocabulary import DEFAULT_ALPHA
+from bench.gate.rules import tolerance_of
 from bench.runtime.files import without_byte_order_mark
 from bench.runtime.input_files import exists, read_input
 from bench.runtime.output_files import write_output
+from bench.statistics.accuracy_drop import MOST_ALPHA
 
 Counts = NDArray[np.uint8]  # (images,), number of cells in which an image is correctly classified; 0 or 1 for one cell
 
@@ -58,7 +62,8 @@ def decode(text: str, n: int, parts: int) -> Counts:
     return np.asarray(counts[:n], dtype=np.uint8)
 
 
-FORMAT = 1
+FORMAT = 2
+WITHOUT_PLAN = 1  # format of files before the sequential check; they stay readable
 MOST_PARTS = 255  # maximum number of cells that one byte per image can count
 
 
@@ -106,6 +111,15 @@ class RunOutcomes(Strict):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SequentialPlan(Strict):
+    """Choices of a sequential check that are made before the compared run exists."""
+
+    alpha: float  # level of each one-sided test
+    order: str  # seed of the order in which images are used: a hash of ``runs``, so that nobody chooses it
+    tolerances: Mapping[str, float]  # allowed drop in points, by full name, of every metric
+
+
+@dataclass(frozen=True, kw_only=True)
 class Baseline(Strict):
     """All runs of a baseline, and the tolerance of each metric in points of accuracy."""
 
@@ -113,19 +127,39 @@ class Baseline(Strict):
     sha: str  # hash of all other content of the file
     tolerances: Mapping[str, float]
     runs: tuple[RunOutcomes, ...]
+    sequential: SequentialPlan | None = None  # None for files of the format WITHOUT_PLAN
 
 
 _ADAPTER = TypeAdapter(Baseline)
 
 
-def make_baseline(runs: tuple[RunOutcomes, ...], tolerances: Mapping[str, float]) -> Baseline:
-    """Return a baseline of ``runs``, sorted, with the hash of its content in ``sha``."""
+def make_baseline(
+    runs: tuple[RunOutcomes, ...], tolerances: Mapping[str, float], alpha: float = DEFAULT_ALPHA
+) -> Baseline:
+    """Return a baseline of ``runs``, sorted, with the hash of its content in ``sha``.
+
+    ``alpha`` is the level of a later sequential check.
+    """
     ordered = sorted(
         (replace(run, cells=dict(sorted(run.cells.items()))) for run in runs), key=lambda r: (*r.recipe, r.seed)
     )
     points = {name: float(value) for name, value in sorted(tolerances.items())}  # floats, as JSON returns them
-    unsealed = Baseline(format=FORMAT, sha="", tolerances=points, runs=tuple(ordered))
-    return replace(unsealed, sha=seal(asdict(unsealed)))
+    metrics = sorted({metric for run in ordered for metric in run.cells})
+    plan = SequentialPlan(
+        alpha=float(alpha), order=_order(ordered), tolerances={m: float(tolerance_of(m, points)) for m in metrics}
+    )
+    unsealed = Baseline(format=FORMAT, sha="", tolerances=points, runs=tuple(ordered), sequential=plan)
+    return replace(unsealed, sha=seal(_content(unsealed)))
+
+
+def _order(runs: Sequence[RunOutcomes]) -> str:
+    return fingerprint([asdict(run) for run in runs])[:ID_LENGTH]
+
+
+def _content(baseline: Baseline) -> dict[str, Any]:
+    """Return the baseline as JSON data. Files without a plan do not have its field, and their hash neither."""
+    content = asdict(baseline)
+    return {key: value for key, value in content.items() if key != "sequential" or value is not None}
 
 
 def seal(content: Mapping[str, Any]) -> str:
@@ -135,7 +169,7 @@ def seal(content: Mapping[str, Any]) -> str:
 
 def dump_baseline(baseline: Baseline) -> bytes:
     """Return the baseline as JSON with one value per line, sorted keys and a final newline."""
-    text = json.dumps(asdict(baseline), indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
+    text = json.dumps(_content(baseline), indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
     return json_text(text).encode() + b"\n"
 
 
@@ -176,9 +210,9 @@ _WAY_OUT = "restore it, or delete it and write it again."
 
 def _problem(baseline: Baseline) -> str:
     """Return the first inconsistency of a baseline with a valid form, or an empty string."""
-    if baseline.format != FORMAT:
-        return f"its format is {baseline.format} and this version reads {FORMAT}"
-    actual_sha = seal(asdict(baseline))
+    if baseline.format not in (WITHOUT_PLAN, FORMAT):
+        return f"its format is {baseline.format} and this version reads {WITHOUT_PLAN} and {FORMAT}"
+    actual_sha = seal(_content(baseline))
     if baseline.sha != actual_sha:
         return f"its sha is {baseline.sha} but the hash of its content is {actual_sha}, so the file was changed by hand"
     empty = next((run for run in baseline.runs if not run.cells), None)
@@ -191,9 +225,24 @@ def _problem(baseline: Baseline) -> str:
         duplicate = next(name for name, count in Counter(names).items() if count > 1)
         return f"it has two runs with the name {':'.join(map(str, duplicate))}"
     cells = ((run, metric, cell) for run in baseline.runs for metric, cell in run.cells.items())
-    return next(
-        (f"{run.model}:{run.variant}:{run.seed} {m}: {p}" for run, m, c in cells if (p := _cell_problem(c))), ""
-    )
+    problems = (f"{run.model}:{run.variant}:{run.seed} {m}: {p}" for run, m, c in cells if (p := _cell_problem(c)))
+    return next(problems, "") or _plan_problem(baseline)
+
+
+def _plan_problem(baseline: Baseline) -> str:
+    """Return the first inconsistency of the plan of a sequential check, or an empty string."""
+    plan = baseline.sequential
+    if (plan is None) != (baseline.format == WITHOUT_PLAN):
+        return f"its format is {baseline.format}, which {'needs' if plan is None else 'does not have'} 'sequential'"
+    if plan is None:
+        return ""
+    if not 0 < plan.alpha < MOST_ALPHA:
+        return f"its sequential alpha {plan.alpha} is not between 0 and {MOST_ALPHA}"
+    if plan.order != _order(baseline.runs):
+        return "its sequential order is not the hash of its runs"
+    if plan.tolerances.keys() != {metric for run in baseline.runs for metric in run.cells}:
+        return "its sequential tolerances are not those of its metrics"
+    return "a sequential tolerance is negative" if any(value < 0 for value in plan.tolerances.values()) else ""
 
 
 def _cell_problem(cell: CellOutcomes) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from bench.core.words import pluralize
 from bench.gate.baseline import CellOutcomes, RunOutcomes
 from bench.gate.rules import Rules, tolerance_of
+from bench.gate.sequential import ImageSequence, Used, judge_in_sequence, worst_in_sequence
 from bench.gate.snapshot import Lower, name_of
 from bench.gate.verdict import Evidence, ImageEvidence, Judgement, SeedEvidence, Verdict, judge, worst
 from bench.results.audit_verdict import FAILED, PASSED, UNDECIDED
@@ -86,6 +87,7 @@ class Check:
     size: str = ""  # sample size in words, such as "500 images"
     floor: float | None = None  # minimum accuracy in percent, if the check compares with a floor
     worst: Verdict | None = None  # verdict if every image were misclassified; None if nothing was compared
+    used: Used | None = None  # images used by a sequential check; all figures are over these images
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,7 @@ class CheckInputs:
     failures: Mapping[tuple[str, str], str]  # reason of a failed cell, by run name and metric
     at_chance: Mapping[str, str]  # such as "no better than chance", by name of a run at chance level
     lowest: Mapping[tuple[str, str], Lower] = field(default_factory=dict)
+    order: str | None = None  # seed of the sealed order of the images; None unless the check is sequential
 
 
 def passed(check: Check, rules: Rules) -> bool:
@@ -151,6 +154,29 @@ def judged(name: str, metric: str, evidence: Evidence, accuracies: tuple[float, 
         n_improved,
         _size(evidence),
         worst=worst_verdict,
+    )
+
+
+def judged_in_sequence(name: str, metric: str, outcomes: ImageSequence, inputs: CheckInputs) -> Check:
+    """Return the check of paired ``outcomes`` against the tolerance of ``metric``, over no more images than needed."""
+    tolerance, alpha = tolerance_of(metric, inputs.tolerances), inputs.rules.alpha
+    judgement, used = judge_in_sequence(outcomes, alpha=alpha, tolerance=tolerance / 100)
+    seen = outcomes.first(used.n_used)
+    worst_verdict = worst_in_sequence(outcomes, alpha=alpha, tolerance=tolerance / 100)
+    counted = outcomes.parts == 1
+    return Check(
+        name,
+        metric,
+        judgement.verdict,
+        f"{judgement.why}; {IDLE}" if worst_verdict is Verdict.PASS else judgement.why,
+        *seen.accuracies,
+        tolerance,
+        judgement,
+        int((seen.before > seen.after).sum()) if counted else None,
+        int((seen.after > seen.before).sum()) if counted else None,
+        used.text,
+        worst=worst_verdict,
+        used=used,
     )
 
 

@@ -146,7 +146,7 @@ class Robustness:
         metrics = [metric for run in runs for metric in run.cells]
         check_points(rules.tolerances, metrics)
         check_points(rules.floors, metrics, FLOOR)
-        written = make_baseline(runs, rules.tolerances)
+        written = make_baseline(runs, rules.tolerances, rules.alpha)
         self._numbers = _changes(_readable(path), runs)
         write_baseline(path, written)
         self.finished = True

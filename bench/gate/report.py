@@ -26,18 +26,26 @@ SIGNS = {Verdict.PASS: "✓", Verdict.FAIL: "✗", Verdict.UNDECIDED: "?"}
 
 
 def summary(checks: Sequence[Check]) -> str:
-    """Return one sentence with the number of checks per verdict."""
+    """Return the number of checks per verdict and, for sequential checks, the number of images used, in sentences."""
     counts = Counter(check.verdict for check in checks)
     parts = [f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict]]
-    return f"{pluralize(len(checks), 'check')}: {join(parts)}."
+    used = [check.used for check in checks if check.used is not None]
+    images = f" Images used: {sum(u.n_used for u in used)} of {sum(u.n for u in used)}." if used else ""
+    return f"{pluralize(len(checks), 'check')}: {join(parts)}.{images}"
 
 
 def gate_markdown(checks: Sequence[Check], rules: Rules) -> str:
     """Return a Markdown table of the checks, failures first, with a caption and a summary."""
     ordered = sorted(checks, key=lambda check: WORST.index(check.verdict))
     table = tabulate([_row(check) for check in ordered], HEADERS, tablefmt="pipe", disable_numparse=True)
+    used = (
+        "Sequential checks use the images in the order that the baseline seals. Their figures are over the images "
+        "used, and their bounds hold at every number of images. "
+        if any(check.used for check in checks)
+        else ""
+    )
     caption = (
-        "Accuracies and floors in percent, drops and tolerances in points. Each bound of a drop is one-sided at "
+        f"{used}Accuracies and floors in percent, drops and tolerances in points. Each bound of a drop is one-sided at "
         f"confidence {1 - rules.alpha:.4g}. FAIL: a drop beyond chance and beyond the tolerance, or an accuracy below "
         "its floor; PASS: a drop beyond the tolerance is excluded, or no image changed."
     )
@@ -59,7 +67,8 @@ def _numbers(check: Check) -> str:
     limit = f"floor {check.floor:g}" if check.floor is not None else limit
     drop = f"drop {100 * check.judgement.drop:+.2f}" if check.judgement is not None else ""
     figures = f"baseline {_percent(check.before) or 'none'}, now {_percent(check.after) or 'none'}"
-    return f"{check.metric}: {', '.join(filter(None, [figures, drop, limit]))}: {check.verdict} ({check.why})"
+    images = f"{check.used.text} used" if check.used is not None else ""
+    return f"{check.metric}: {', '.join(filter(None, [figures, drop, limit, images]))}: {check.verdict} ({check.why})"
 
 
 def _row(check: Check) -> tuple[str, ...]:
@@ -113,6 +122,10 @@ def gate_data(checks: Sequence[Check]) -> list[dict[str, Any]]:
             "tolerance": check.tolerance,
             "floor": check.floor,
             "on": check.size,
+            "n_used": check.used.n_used if check.used else None,
+            "n": check.used.n if check.used else None,
+            "drop_of_all_lo": _points(check.used.bounds_of_all.low if check.used else None),
+            "drop_of_all_hi": _points(check.used.bounds_of_all.high if check.used else None),
         }
         for check in checks
     ]

@@ -101,6 +101,7 @@ class Rules:
     floors: Mapping[str, float] = field(default_factory=dict)  # minimum accuracy in percent, by metric
     scope: Scope = RECIPE
     allow_inconclusive: bool = False  # True: NOT ENOUGH EVIDENCE passes; a check without any evidence still fails
+    sequential: bool = False  # use the images in the order of the baseline, until the verdict is decided
 
     def __post_init__(self) -> None:
         for name, values in (("tolerance", self.tolerances), ("floor", self.floors)):
@@ -113,5 +114,6 @@ class Rules:
             raise BenchError(f"alpha {self.alpha} is not between 0 and {MOST_ALPHA}, the level of a one-sided test.")
         if self.scope not in SCOPES:
             raise BenchError(f"scope {self.scope!r} is not {join(SCOPES, 'or')}.")
-        if not isinstance(self.allow_inconclusive, bool):
-            raise BenchError(f"allow_inconclusive {self.allow_inconclusive!r} is not True or False.")
+        for name, flag in (("sequential", self.sequential), ("allow_inconclusive", self.allow_inconclusive)):
+            if not isinstance(flag, bool):
+                raise BenchError(f"{name} {flag!r} is not True or False.")

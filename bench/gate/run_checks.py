@@ -17,6 +17,7 @@ from bench.gate.baseline import Baseline, CellOutcomes, RunOutcomes
 from bench.gate.checks import NO_RUN, Check, CheckInputs, fail_at_chance, fail_if_idle
 from bench.gate.rules import CORRUPTIONS, FLOOR, WEIGHTS, Rules, Scope, check_points, named, names_of
 from bench.gate.scopes import by_image, over_seeds
+from bench.gate.sequential import sealed_rules
 from bench.gate.snapshot import Snapshot, name_of
 from bench.gate.verdict import Verdict
 from bench.leaderboard.corruption_cells import STANDARD_COLUMNS
@@ -98,10 +99,13 @@ def check(baseline: Baseline, now: Snapshot, rules: Rules) -> list[Check]:
     Equal weights are compared image by image, separately for each seed. Retrained weights are compared over seeds,
     unless ``rules.scope`` is ``weights``. Recipes that are not in the baseline are compared with the floors only. Every
     failed cell gives a failing check, even if it is not in the baseline. If no check can fail, the result has one more
-    failing check.
+    failing check. With ``rules.sequential``, comparisons image by image use no more images than needed, with the order,
+    the level and the tolerances of the baseline.
 
-    Raise BenchError for tolerances and floors without a matching metric, and for a baseline without cells.
+    Raise BenchError for tolerances and floors without a matching metric, for a baseline without cells, and as
+    :func:`bench.gate.sequential.sealed_rules` does.
     """
+    rules = sealed_rules(baseline, rules)
     metrics = [metric for run in baseline.runs for metric in run.cells]
     if not metrics:
         raise BenchError("the baseline has no cells, so nothing would be checked; write it from a run with cells.")
@@ -110,7 +114,9 @@ def check(baseline: Baseline, now: Snapshot, rules: Rules) -> list[Check]:
     check_points(
         rules.floors, [*metrics, *(m for run in now.runs for m in run.cells), *(m for _, m in now.failures)], FLOOR
     )
-    inputs = CheckInputs(rules, {**baseline.tolerances, **rules.tolerances}, now.failures, now.at_chance, now.lowest)
+    order = baseline.sequential.order if rules.sequential and baseline.sequential else None
+    tolerances = {**baseline.tolerances, **rules.tolerances}
+    inputs = CheckInputs(rules, tolerances, now.failures, now.at_chance, now.lowest, order)
     checks = [item for group in groups for item in _checked(group, inputs)]
     checks += [item for runs in _new_recipes(baseline, now) for item in floor_checks((), runs, inputs)]
     checks += _new_failures(groups, now)

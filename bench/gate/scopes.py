@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.gate.baseline import CellOutcomes, RunOutcomes
-from bench.gate.checks import Check, CheckInputs, audited, cell_problem, fail_at_chance, judged
+from bench.gate.checks import Check, CheckInputs, audited, cell_problem, fail_at_chance, judged, judged_in_sequence
+from bench.gate.sequential import ImageSequence
 from bench.gate.snapshot import name_of
 from bench.gate.verdict import Evidence, ImageEvidence, SeedEvidence, ShareEvidence, Verdict
 
@@ -29,7 +30,10 @@ def _weights_check(before: RunOutcomes, after: RunOutcomes | None, metric: str, 
     problem = cell_problem(before, after, metric, inputs.failures)
     if problem or after is None or new is None:
         return Check(name, metric, Verdict.FAIL, problem, old.accuracy, None if new is None else new.accuracy)
-    check = judged(name, metric, _paired(old, new), (old.accuracy, new.accuracy), inputs)
+    if inputs.order is None:
+        check = judged(name, metric, _paired(old, new), (old.accuracy, new.accuracy), inputs)
+    else:
+        check = judged_in_sequence(name, metric, ImageSequence.of(old, new, inputs.order), inputs)
     if before.weights_sha == after.weights_sha:
         return check
     why = f"{check.why}; holds for these files, not for the recipe"

@@ -172,7 +172,16 @@ def _models(config: RunConfig, known: Collection[str]) -> list[ModelSpec]:
     for name in set(names) - set(known):
         check_model_name(name)
     checkpoint = file_sha(config.checkpoint_path, CHECKPOINT) if config.checkpoint_path else None
-    return [_model(name, pretrained=config.pretrained, checkpoint=checkpoint) for name in dict.fromkeys(names)]
+    models = [_model(name, pretrained=config.pretrained, checkpoint=checkpoint) for name in dict.fromkeys(names)]
+    return [_with_stem(model, config.stem) for model in models]
+
+
+def _with_stem(model: ModelSpec, stem: Literal["native", "small"] | None) -> ModelSpec:
+    if stem is not None and (model.pretrained or model.checkpoint_sha is not None):
+        raise BenchError("--stem is for random weights; the stem of loaded weights is read from them.")
+    if stem is not None and model.name in MODELS:
+        raise BenchError(f"model {model.name!r} was registered by a plug-in, which builds its stem; leave --stem out.")
+    return dataclasses.replace(model, stem=stem)
 
 
 def _model(name: str, *, pretrained: bool, checkpoint: str | None) -> ModelSpec:
@@ -261,7 +270,7 @@ def _attack_limits(texts: Sequence[str]) -> dict[str, int]:
 
 
 def _attack_limit(text: str) -> tuple[str, int]:
-    name, separator, number = text.partition("=")
+    name, separator, number = text.rpartition("=")  # the name of a library's attack may contain the sign
     if not separator or not is_whole(number) or int(number) < 1:
         raise BenchError(f"--attack-limit {text!r} is invalid; write <attack>=<images>, for example autoattack=1000.")
     return resolve(name).name, int(number)

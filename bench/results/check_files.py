@@ -29,7 +29,7 @@ from bench.runtime.input_files import entries as entries_of
 from bench.runtime.input_files import exists, read_input
 
 OUTCOMES = ".samples.csv"
-CASE = ("model", "image_size", "batch_size", "code_sha")  # fields of bench.training.precision_trial.Case
+CASE = ("model", "image_size", "batch_size", "code_sha", "stem")  # fields of bench.training.precision_trial.Case
 
 
 @dataclass

@@ -67,6 +67,11 @@ def _of_cell(cell: EvalRecord) -> Iterator[Bound]:
     is_ok = cell.status == "ok"  # a failed cell may have attacked images without having evaluated any
     for name in ("n_attacked", "n_correct", "n_broken_8bit", "n_truncated", "leaked", "n_majority"):
         yield name, getattr(cell, name), cell.n if is_ok else None
+    for stage in cell.stages:
+        yield "stages.n_attacked", stage.n_attacked, cell.n_attacked
+        yield "stages.n_broken", stage.n_broken, stage.n_attacked
+        yield "stages.n_forwards", stage.n_forwards, cell.n_forwards
+        yield "stages.n_backwards", stage.n_backwards, cell.n_backwards
     yield "n_correct_majority", cell.n_correct_majority, cell.n_majority if is_ok else None
 
 

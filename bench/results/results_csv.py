@@ -11,7 +11,7 @@ import pandas as pd
 from bench.core.columns import AUDIT_COLUMNS, COUNT_COLUMNS, DIAGNOSTIC_COLUMNS, LOWEST, RESULT_COLUMNS
 from bench.core.epsilon import format_eps
 from bench.core.inert import csv_cell
-from bench.core.records import AuditRecord, DiagnosisRecord, EvalRecord, PluginCode, RunRecord
+from bench.core.records import AuditRecord, DiagnosisRecord, EvalRecord, PluginCode, RunRecord, StageCount
 from bench.core.specs import CorruptionSpec, ModelSpec, Norm
 from bench.core.vocabulary import CLEAN
 from bench.results.audit_verdict import audit_values
@@ -117,6 +117,7 @@ def result_row(
         "broken_by": lowest.broken_by if lowest else None,
         "ci_method": CI_METHOD if ok else None,
         "flags": ";".join(cell.flags),
+        "stages": "; ".join(map(_stage, cell.stages)),
         "notes": "; ".join(cell.notes if ok else (cell.message, *cell.notes)),
         "chance": CHANCE if at_chance else None,
         "adversarials": None if cell.adversarials == "none" else cell.adversarials,
@@ -127,6 +128,11 @@ def result_row(
     }
     sources = (derived, vars(cell), vars(cell.environment), vars(run))
     return {column: next(s[column] for s in sources if column in s) for column in RESULT_COLUMNS}
+
+
+def _stage(stage: StageCount) -> str:
+    passes = f"{stage.n_forwards}+{stage.n_backwards}"
+    return f"{stage.name} {stage.n_broken}/{stage.n_attacked} ({passes})"
 
 
 def _corruption(spec: CorruptionSpec | None) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch.nn import functional as F
@@ -43,6 +43,7 @@ class Case:
     image_size: int
     batch_size: int
     code_sha: str = ""  # content hash of the plug-ins, for a model that a plug-in registered
+    stem: Literal["native", "small"] | None = None
 
 
 def choose_precisions(
@@ -56,7 +57,7 @@ def choose_precisions(
     """
     device, classes = choose_device(device_name), request.data.num_classes
     cases = {
-        model.name: Case(model.name, request.data.image_size, request.recipe.batch_size, model.code_sha)
+        model.name: Case(model.name, request.data.image_size, request.recipe.batch_size, model.code_sha, model.stem)
         for model in request.models
     }
     return {name: _choose(case, classes, device, results, progress, store=store) for name, case in cases.items()}
@@ -65,9 +66,10 @@ def choose_precisions(
 def _choose(
     case: Case, num_classes: int, device: torch.device, results: Path, progress: Progress, *, store: bool
 ) -> Precision:
-    path = results / "precision" / f"{short_id(case)}.json"
+    values = {name: value for name, value in vars(case).items() if value is not None}
+    path = results / "precision" / f"{short_id(values)}.json"
     trial = partial(_try, case, num_classes, device, progress)
-    outcome = stored_trial(path, results, vars(case), trial, store=store)
+    outcome = stored_trial(path, results, values, trial, store=store)
     if outcome is None:
         return "fp32"
     if outcome.get("precision") not in CHOICES:
@@ -109,7 +111,7 @@ def measure(case: Case, num_classes: int, device: torch.device) -> dict[Precisio
 
 def _rate(case: Case, num_classes: int, device: torch.device, precision: Precision) -> float:
     built = build_classifier(
-        ModelSpec(name=case.model),
+        ModelSpec(name=case.model, stem=case.stem),
         VariantSpec(),
         image_size=case.image_size,
         num_classes=num_classes,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -55,13 +56,13 @@ def test_the_order_in_which_runs_come_is_no_matter() -> None:
     assert dump_baseline(baseline(*runs)) == dump_baseline(baseline(*reversed(runs)))
 
 
-def test_a_changed_image_changes_two_lines_of_the_cell_and_the_seal() -> None:
+def test_a_changed_image_changes_two_lines_of_the_cell_the_order_and_the_seal() -> None:
     before, after = (
         dump_baseline(baseline(run(clean=cell(c), pgd=cell([0] * 20)))).splitlines() for c in ([1] * 20, [1] * 19 + [0])
     )
     assert len(before) == len(after)
     changed = [a for a, b in zip(before, after, strict=True) if a != b]
-    assert [line.split(b'"')[1] for line in changed] == [b"outcomes", b"right", b"sha"]
+    assert [line.split(b'"')[1] for line in changed] == [b"outcomes", b"right", b"order", b"sha"]
 
 
 def sealed(change: Callable[[dict[str, Any]], None]) -> bytes:
@@ -83,7 +84,7 @@ def cell_of(data: dict[str, Any]) -> dict[str, Any]:
         (lambda d: cell_of(d).update(extra=1), "runs.0.cells.clean.extra"),
         (lambda d: d.pop("runs"), "runs: Field required"),
         (lambda d: d["runs"][0].update(cells={}), "its run tiny:baseline:0 has no cell"),
-        (lambda d: d.update(format=2), "its format is 2 and this version reads 1"),
+        (lambda d: d.update(format=3), "its format is 3 and this version reads 1 and 2"),
         (lambda d: d["tolerances"].update(clean=-1.0), "a tolerance is negative"),
         (lambda d: d["runs"].append(d["runs"][0]), "two runs with the name digits:tiny:baseline:0"),
         (lambda d: cell_of(d).update(right=3), "its outcomes count 2 correct images, its field 'right' 3"),
@@ -94,6 +95,12 @@ def cell_of(data: dict[str, Any]) -> dict[str, Any]:
             lambda d: cell_of(d).update(parts=2, right=4, outcomes="AwEA"),
             "an image as correctly classified in more than 2 cells",
         ),
+        (lambda d: d["sequential"].update(order="a" * 12), "its sequential order is not the hash of its runs"),
+        (lambda d: d["sequential"].update(alpha=0.5), "its sequential alpha 0.5 is not between 0 and 0.5"),
+        (lambda d: d["sequential"].update(tolerances={}), "its sequential tolerances are not those of its metrics"),
+        (lambda d: d["sequential"].update(tolerances={"clean": -1.0}), "a sequential tolerance is negative"),
+        (lambda d: d.pop("sequential"), "its format is 2, which needs 'sequential'"),
+        (lambda d: d.update(format=1), "its format is 1, which does not have 'sequential'"),
         (lambda d: cell_of(d).update(outcomes="?"), "outcomes are not base64"),
         (lambda d: cell_of(d).update(n="3"), "clean.n: Input should be a valid integer"),
     ],
@@ -102,6 +109,17 @@ def test_what_contradicts_itself_is_refused_with_its_reason(change: Callable[[di
     with pytest.raises(BenchError, match=r"baseline\.json") as caught:
         parse_baseline(sealed(change), where="baseline.json")
     assert why in str(caught.value)
+
+
+def test_a_file_from_before_the_sequential_check_is_read_and_written_as_it_was() -> None:
+    """Sealed by hand: the SHA-256 of its canonical JSON without the seal."""
+    data = json.loads(dump_baseline(baseline(run(clean=cell([1, 1, 0])), clean=2.0)))
+    del data["sequential"]
+    old = {**data, "format": 1, "sha": ""}
+    old["sha"] = hashlib.sha256(json.dumps(old, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:12]
+    read = parse_baseline(json.dumps(old).encode(), where="file")
+    assert read.sequential is None
+    assert json.loads(dump_baseline(read)) == old
 
 
 def test_an_edited_file_is_refused() -> None:

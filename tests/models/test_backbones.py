@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import urllib.error
 from pathlib import Path
-from typing import Any, Never
+from typing import Any, Literal, Never
 
 import pytest
 import timm
@@ -15,7 +15,15 @@ from torch import nn
 
 from bench.core.errors import BenchError
 from bench.models import backbones, input_size, registry, stems
-from bench.models.backbones import ModelEntry, Resize, build_backbone, check_model_name, expand_models, register_model
+from bench.models.backbones import (
+    Layout,
+    ModelEntry,
+    Resize,
+    build_backbone,
+    check_model_name,
+    expand_models,
+    register_model,
+)
 from bench.models.weights import read_weights
 
 
@@ -57,6 +65,21 @@ def test_the_small_stem_ends_at_64_px() -> None:
 def test_digits_keep_a_native_stem_with_a_pool_unless_it_enlarges_them(name: str, stem: str) -> None:
     backbone = build_backbone(name, image_size=8, num_classes=2)
     assert (backbone.stem, backbone.img_size) == (stem, 8)
+
+
+@pytest.mark.parametrize(("side", "stem"), [(28, "native"), (96, "small")])  # the other one is the default
+def test_a_stem_can_be_chosen_for_random_weights(side: int, stem: Literal["native", "small"]) -> None:
+    backbone = build_backbone("resnet10t", image_size=side, num_classes=2, stem=stem)
+    assert (backbone.stem, backbone.img_size) == (stem, side)
+    reloaded = build_backbone("resnet10t", image_size=side, num_classes=2, layout=Layout(stem, side))
+    images = torch.rand(2, 3, side, side)
+    reloaded.module.load_state_dict(backbone.module.state_dict())
+    assert torch.equal(backbone.module.eval()(images), reloaded.module.eval()(images))
+
+
+def test_a_small_stem_that_an_architecture_does_not_have_is_one_sentence() -> None:
+    with pytest.raises(BenchError, match=r"model 'vit_tiny_patch16_224' has no small stem: .*\. Leave --stem out\."):
+        build_backbone("vit_tiny_patch16_224", image_size=28, num_classes=2, stem="small")
 
 
 def test_a_deep_stem_loses_its_stride_and_its_pool() -> None:

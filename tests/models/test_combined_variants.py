@@ -125,6 +125,7 @@ def test_new_fields_at_their_defaults_do_not_change_ids() -> None:
     )  # fmt: skip
     earlier = dataclasses.asdict(spec)
     del earlier["data"]["sampling"], earlier["model"]["mean"], earlier["model"]["std"]
+    del earlier["model"]["stem"]
     kept = {
         "variant_spec": (
             "head", "latent_dim", "criterion", "penalty", "schedule", "gamma", "balance_dim", "term", "term_weight",

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import studies_of_attacks
 import studies_of_collapse
+import studies_of_training
 from scipy.stats import binomtest
 from studies import CHECKS, STUDIES, Text, results, where
 
-__all__ = ["studies_of_attacks", "studies_of_collapse"]  # they register what is checked
+__all__ = ["studies_of_attacks", "studies_of_collapse", "studies_of_training"]  # they register what is checked
 
 
 def ask(name: str, text: Text) -> None:

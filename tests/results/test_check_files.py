@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from records import audit_record, cell_record, run_record, samples_of
@@ -68,16 +68,18 @@ def test_a_damaged_choice_of_a_precision_is_a_problem(store: Store) -> None:
     assert f"{choice} is damaged" in problem
 
 
-def choice_of(store: Store, model: str) -> Path:
-    case = Case(model, 8, 16)
-    path = store.root / f"precision/{short_id(case)}.json"
+def choice_of(store: Store, model: str, stem: Literal["native"] | None = None) -> Path:
+    case = Case(model, 8, 16, stem=stem)
+    values = {name: value for name, value in vars(case).items() if value is not None}
+    path = store.root / f"precision/{short_id(values)}.json"
     path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(sealed({"precision": "fp32", **vars(case)})))
+    path.write_text(json.dumps(sealed({"precision": "fp32", **values})))
     return path
 
 
 def test_a_choice_that_was_replaced_by_another_one_is_a_problem(store: Store) -> None:
     first, second = choice_of(store, "resnet18"), choice_of(store, "resnet34")
+    choice_of(store, "resnet18", "native")
     epochs = store.root / "epochs/abc.json"
     epochs.parent.mkdir()
     epochs.write_text(json.dumps(sealed({"epochs": 2, "case": "abc"})))

@@ -18,6 +18,7 @@ from timm.models import get_pretrained_cfg
 
 from bench.config import RunConfig
 from bench.context import RunContext
+from bench.core.errors import BenchError
 from bench.core.seals import sealed
 from bench.core.specs import (
     LATER_RECIPE_FIELDS,
@@ -113,6 +114,15 @@ def test_pretrained_weights_are_normalised_as_theirs_even_when_they_are_trained_
     assert make_plan(request)[0].train.model.mean == (0.5, 0.5, 0.5)
 
 
+def test_a_stem_is_chosen_for_random_weights_only(root: Path, tmp_path: Path) -> None:
+    spec, _, _ = built(options(root, models=("test_resnet",), stem="native"), tmp_path)
+    default, _, _ = built(options(root, models=("test_resnet",)), tmp_path)
+    assert (spec.model.stem, default.model.stem) == ("native", None)
+    assert spec.run_id != default.run_id
+    with pytest.raises(BenchError, match="--stem is for random weights"):
+        built(options(root, models=("test_resnet",), stem="native", pretrained=True), tmp_path)
+
+
 def test_a_set_of_weights_has_its_own_moments() -> None:
     assert pretrained_moments("vit_base_patch16_clip_224.openai") == (
         (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711),
@@ -142,7 +152,7 @@ def test_the_identity_knows_the_normalisation_and_is_else_what_it_was() -> None:
     other = replace(spec, model=replace(spec.model, mean=(0.5,) * 3, std=(0.5,) * 3))
     third = replace(spec, model=replace(spec.model, mean=(0.5,) * 3, std=(0.25,) * 3))
     assert len({s.run_id for s in (spec, other, third)}) == len({s.config_sha for s in (spec, other, third)}) == 3
-    before = {name: value for name, value in vars(spec.model).items() if name not in ("mean", "std")}
+    before = {name: value for name, value in vars(spec.model).items() if name not in ("mean", "std", "stem")}
     from dataclasses import asdict
 
     data = {name: value for name, value in vars(spec.data).items() if name != "sampling"}

@@ -47,6 +47,11 @@ RESULT_COLUMNS = {
         "number of images that were still correctly classified when `--max-queries` stopped the attack; they are "
         "counted as correct; empty without this bound"
     ),
+    "stages": (
+        "stages of an ensemble in the order in which they ran, such as `apgd-ce 450/500 (49500+49500)`: images for "
+        "which the stage found an adversarial image, of the images it attacked, and forward and backward passes; the "
+        "one pass per image that ranks the classes counts for the first stage; empty for other attacks"
+    ),
     "adversarials": "format of the stored adversarial images: `float32` or `uint8`; empty if none are stored",
     "n_broken_8bit": (
         "number of adversarial images that are still misclassified and inside the ball and the box after rounding to 8 "
