@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import pickletools
 from dataclasses import dataclass
-from itertools import takewhile
 from typing import Any
 
 from bench.core.limits import PICKLE_OBJECTS
 
 PUT = frozenset({"PUT", "BINPUT", "LONG_BINPUT"})
 GET = frozenset({"GET", "BINGET", "LONG_BINGET"})
+SPECIAL = GET | {"MARK"}  # opcodes without operands that push something else than a constant
 #: Opcodes that add their other operands to the first one, and leave it on the stack.
 GROWING = frozenset({"APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS", "BUILD"})
 CALLS = frozenset({"REDUCE", "NEWOBJ"})
@@ -52,7 +52,9 @@ class PickleCost:
 
         Raises TooCostlyError above the limits, and LookupError or AttributeError for a stack that does not fit.
         """
-        if opcode.name in PUT or opcode.name == "MEMOIZE":
+        if not opcode.stack_before and len(opcode.stack_after) == 1 and opcode.name not in SPECIAL:
+            self._stack.append(_Value(1, () if opcode.name == "EMPTY_TUPLE" else argument))
+        elif opcode.name in PUT or opcode.name == "MEMOIZE":
             self._memo[len(self._memo) if argument is None else argument] = self._top()
         elif opcode.name in GET:
             self._stack.append(self._memo[argument])
@@ -83,15 +85,15 @@ class PickleCost:
         elif opcode.name == "DUP":
             self._stack += [operands[0], operands[0]]
         else:
-            is_short = opcode.name.startswith(("TUPLE", "EMPTY_TUPLE")) and len(operands) <= LONGEST_TUPLE
+            is_short = opcode.name.startswith("TUPLE") and len(operands) <= LONGEST_TUPLE
             content = tuple(value.content for value in operands) if is_short else argument
             self._stack += [_Value(1 + size, content) for _ in opcode.stack_after]
 
     def _operands(self, opcode: pickletools.OpcodeInfo) -> list[_Value]:
         """Pop the operands of an opcode, in their order."""
-        below = len(list(takewhile(lambda kind: kind is not pickletools.markobject, opcode.stack_before)))
-        operands: list[_Value] = []
-        if below < len(opcode.stack_before):
+        below, operands = len(opcode.stack_before), list[_Value]()
+        if pickletools.markobject in opcode.stack_before:
+            below = opcode.stack_before.index(pickletools.markobject)
             while (value := self._stack.pop()) is not None:
                 operands.append(value)
         elif opcode.name == "POP" and self._stack[-1] is None:  # it may remove a mark
@@ -113,5 +115,5 @@ def _check_call(function: Any, arguments: Any) -> None:
         return
     if not isinstance(arguments, tuple) or not isinstance(arguments[0], str | bytes):
         raise TooCostlyError(f"that calls {name} with something else than text")
-    if any(codec not in FAST_CODECS for codec in arguments[1:]):
+    if any(not isinstance(codec, str) or codec not in FAST_CODECS for codec in arguments[1:]):
         raise TooCostlyError(f"that calls {name} with an unusual codec")
