@@ -29,7 +29,7 @@ ROUNDING = 1e-3
 TIMES = {*columns.TIME_COLUMNS, "audit_time_s"}
 #: A given batch size is part of the cell's identity, ``hardware`` names the number of threads, and ``git_sha`` the
 #: state of the checkout. An attack that queries ahead discards more queries in larger batches.
-SETTINGS = {"batch_size", "cell_id", "git_sha", "hardware", "n_forwards", "n_backwards", "audit_passes"}
+SETTINGS = {"batch_size", "cell_id", "git_sha", "hardware", "n_forwards", "n_backwards", "audit_passes", "stages"}
 ROUNDED = {
     "distance",
     "max_distance",

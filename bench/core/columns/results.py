@@ -50,7 +50,8 @@ RESULT_COLUMNS = {
     "stages": (
         "stages of an ensemble in the order in which they ran, such as `apgd-ce 450/500 (49500+49500)`: images for "
         "which the stage found an adversarial image, of the images it attacked, and forward and backward passes; the "
-        "one pass per image that ranks the classes counts for the first stage; empty for other attacks"
+        "one pass per image that ranks the classes counts for the first stage; the passes depend on the batch size, as "
+        "`n_forwards`; empty for other attacks"
     ),
     "adversarials": "format of the stored adversarial images: `float32` or `uint8`; empty if none are stored",
     "n_broken_8bit": (
