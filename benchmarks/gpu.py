@@ -49,8 +49,8 @@ def main() -> int:
         goals = [*_clean(folder, results, options), *_robust(folder, results, options)]
         for name in ("results.csv", "leaderboard.csv"):
             shutil.copy(results / name, options.out / name)
-    pd.DataFrame(goals).to_csv(options.out / "goals.csv", index=False)
-    print(pd.DataFrame(goals).to_string(index=False), flush=True)
+        pd.DataFrame(goals).to_csv(options.out / "goals.csv", index=False)
+        print(pd.DataFrame(goals).to_string(index=False), flush=True)  # before 60,000 files are deleted
     if options.benchmarks:
         _benchmarks(options.out / "training.txt", "full" if torch.cuda.is_available() else "small")
     return 0
