@@ -3,13 +3,14 @@
 The method is that of Xie et al. 2025 (arXiv 2411.15210) for linf. With p = softmax(z/u) and o the best other class, 100
 steps x ← Π(x + η·sign ∇L) follow three losses:
 
-    first step           z_y, which moves the image away from the decision boundary, as the start
+    first step           z_y − max_{j≠y} z_j, which moves the image away from the decision boundary, as the start
     first half           p_o in the first run, −p_y in the second run
     second half          p_o − p_y
 
 Each half begins with the step η = 2ε, which decreases to 0 along a cosine. Differences from the paper: the logits are
 divided by u, half their standard deviation over the classes at each point, so that z → c·z + b does not change the
-path, and the softmax of a confident network does not saturate; l2 and l1 balls have their own projections and
+path, and the softmax of a confident network does not saturate; the first step ascends the margin, not z_y alone; the
+first half has one step more than the second one; l2 and l1 balls have their own projections and
 directions; the search ends at the first adversarial point. The attack draws no random numbers.
 """
 

@@ -6,7 +6,6 @@ images, labels, budget and integer arguments, the keys of the random numbers, ev
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -68,7 +67,7 @@ class AttackCall:
         labels, batch_size = samples.labels, self.batch_size
         adversarials, remaining = samples.inputs.clone(), torch.arange(len(samples), device=labels.device)
         allowance, truncated = self._allowance(spent=int(ranked)), torch.zeros_like(labels, dtype=torch.bool)
-        for search, stage in zip(searches, stages or itertools.repeat(""), strict=False):
+        for search, stage in zip(searches, stages or [""] * len(searches), strict=True):
             if not len(remaining):
                 break
             bound = None if allowance is None else allowance[remaining]
